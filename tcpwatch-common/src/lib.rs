@@ -1,0 +1,148 @@
+//! The binary interface between the eBPF program and the daemon: every struct that crosses it, and nothing else.
+//!
+//! All integers are in host byte order; addresses are in network byte order, 16 bytes, with IPv4 written as
+//! `::ffff:a.b.c.d` (RFC 4291 section 2.5.5.2).
+
+#![no_std]
+
+/// Changes whenever a struct, a map or the meaning of a field changes.
+pub const ABI_VERSION: u32 = 1;
+
+/// How many generations of every table there are: one is written while the other is drained.
+pub const GENERATIONS: usize = 2;
+
+/// An address as the kernel tables hold it: 16 bytes in network order, IPv4 mapped.
+pub type Address = [u8; 16];
+
+/// Writes an IPv4 address as the mapped IPv6 address that the tables use.
+#[inline(always)]
+pub const fn mapped(v4: [u8; 4]) -> Address {
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, v4[0], v4[1], v4[2], v4[3]]
+}
+
+/// Bits in front of an IPv4 prefix in its mapped form.
+pub const MAPPED_PREFIX_BITS: u32 = 96;
+
+/// What a destination's counts are kept under.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FlowKey {
+    /// Where the packet goes.
+    pub destination: Address,
+    /// The own source it left from; all zero when `--source any` is in force and the source is not an own address.
+    pub source: Address,
+    /// The interface it left through.
+    pub ifindex: u32,
+}
+
+/// An own source: an address on an interface.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SourceKey {
+    /// The address.
+    pub address: Address,
+    /// The interface it belongs to.
+    pub ifindex: u32,
+}
+
+/// Packets and bytes on the wire.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Packets as they leave the device: a segmentation super-packet counts once per segment.
+    pub packets: u64,
+    /// Bytes of the frames, link-layer headers and the headers of every segment included.
+    pub bytes: u64,
+}
+
+impl Counts {
+    /// Adds `other`, wrapping as the kernel's counters do (2^64 bytes are 5,000 years at 1 Gbit/s).
+    #[inline(always)]
+    pub const fn add(&mut self, other: Self) {
+        self.packets = self.packets.wrapping_add(other.packets);
+        self.bytes = self.bytes.wrapping_add(other.bytes);
+    }
+}
+
+/// What became of a packet. Decided in this order; the first that fits is the one.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Neither IPv4 nor IPv6 (ARP, MPLS, PPPoE, more than two VLAN tags).
+    NotIp = 0,
+    /// Says it is IP, but its addresses cannot be read: cut short, wrong version, impossible header length.
+    Malformed = 1,
+    /// Not sent from one of the watched interface's own addresses: forwarded, or an unspecified source.
+    OtherSource = 2,
+    /// An answer to a client of this host.
+    Served = 3,
+    /// Goes to a destination inside one of the operator's prefixes.
+    Banned = 4,
+    /// Counted under its destination.
+    Counted = 5,
+    /// Would be counted, but the table has no room for its destination.
+    Overflow = 6,
+}
+
+/// How many outcomes there are.
+pub const OUTCOMES: usize = 7;
+
+/// One CPU's totals of one generation.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Times the program ran: socket buffers, each of which may be several packets on the wire.
+    pub skbs: u64,
+    /// Everything the program saw. Incremented by itself, never derived from `outcomes`.
+    pub seen: Counts,
+    /// Indexed by [`Outcome`].
+    pub outcomes: [Counts; OUTCOMES],
+}
+
+/// What holds for every packet of one generation.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// [`POLICY_ANY_SOURCE`] and [`POLICY_BANS`].
+    pub flags: u64,
+}
+
+/// Packets from any source are counted (`--source any`), not only those from own addresses.
+pub const POLICY_ANY_SOURCE: u64 = 1 << 0;
+/// There is at least one banned prefix.
+pub const POLICY_BANS: u64 = 1 << 1;
+
+const _: () = {
+    assert!(size_of::<FlowKey>() == 36 && align_of::<FlowKey>() == 4);
+    assert!(size_of::<SourceKey>() == 20 && align_of::<SourceKey>() == 4);
+    assert!(size_of::<Counts>() == 16 && align_of::<Counts>() == 8);
+    assert!(size_of::<Totals>() == 8 + 16 * (1 + OUTCOMES));
+    assert!(size_of::<Policy>() == 8);
+    assert!(Outcome::Overflow as usize + 1 == OUTCOMES);
+};
+
+#[cfg(feature = "user")]
+mod user {
+    use super::{Counts, FlowKey, Policy, SourceKey, Totals};
+
+    // SAFETY: #[repr(C)], integers only, no padding (asserted by the sizes above), every bit pattern valid.
+    unsafe impl aya::Pod for FlowKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for SourceKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Counts {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Totals {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Policy {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv4_address_is_written_in_its_mapped_form() {
+        assert_eq!(mapped([192, 0, 2, 1]), [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 1]);
+    }
+}

@@ -1,0 +1,11 @@
+//! tcpwatch counts where a server's outgoing traffic goes. See ARCHITECTURE.md for the map of this crate.
+
+pub mod cli;
+pub mod config;
+pub mod enrich;
+pub mod kernel;
+pub mod net;
+pub mod pipeline;
+pub mod record;
+pub mod sink;
+pub mod tally;

@@ -1,0 +1,223 @@
+//! The record: what one interval yields, in the form in which it leaves the program (schema 1).
+//!
+//! Pure data. It knows neither the kernel nor where it is written to.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+use tcpwatch_common::{Counts, Outcome, Totals};
+
+/// The version of the record's form that this program writes.
+pub const SCHEMA: u32 = 1;
+
+/// One interval: where the outgoing traffic went, and the proof that nothing is missing.
+#[derive(Clone, Debug, Serialize)]
+pub struct Record {
+    /// Version of this form: [`SCHEMA`].
+    pub schema: u32,
+    /// The host's name.
+    pub host: Arc<str>,
+    /// The kernel's random identifier of this boot.
+    pub boot_id: Arc<str>,
+    /// A random identifier of this run of the program.
+    pub run: Arc<str>,
+    /// Number of the record within the run, from 1, without gaps.
+    pub seq: u64,
+    /// When counting for this record began; the end of the record before it.
+    #[serde(serialize_with = "milliseconds")]
+    pub start: Timestamp,
+    /// When counting for it ended: the moment the kernel tables were switched.
+    #[serde(serialize_with = "milliseconds")]
+    pub end: Timestamp,
+    /// Length by the monotonic clock, which a change of the wall clock does not touch.
+    #[serde(serialize_with = "three_decimals")]
+    pub seconds: f64,
+    /// The interval was cut short by the end of the program.
+    pub partial: bool,
+    /// The interfaces that were watched when the interval ended.
+    pub interfaces: Vec<WatchedInterface>,
+    /// Every packet, by what became of it.
+    pub totals: RecordTotals,
+    /// Socket buffers seen; one may be many packets (segmentation offload).
+    pub skbs: u64,
+    /// Whether every identity of the accounting held at every drain of the interval.
+    pub balanced: bool,
+    /// How often the kernel tables were emptied for this record.
+    pub drains: u32,
+    /// The place databases in use.
+    pub geo: Vec<GeoFile>,
+    /// Most packets first, then by address, source and interface.
+    pub destinations: Vec<Destination>,
+    /// What was left out, by the operator's prefixes that had any; most packets first.
+    pub banned: Vec<BannedPrefix>,
+}
+
+/// An interface as it was watched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WatchedInterface {
+    /// Its name.
+    pub name: Arc<str>,
+    /// How the program is attached: `tcx` or `clsact`.
+    pub attach: &'static str,
+}
+
+/// Packets and bytes of every outcome.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RecordTotals {
+    /// Everything that left through the interfaces; the sum of all others.
+    #[serde(with = "counts")]
+    pub seen: Counts,
+    /// Counted under a destination; the sum over `destinations`.
+    #[serde(with = "counts")]
+    pub counted: Counts,
+    /// Would have been counted, but the kernel table was full.
+    #[serde(with = "counts")]
+    pub overflow: Counts,
+    /// Went to the operator's prefixes; the sum over `banned`.
+    #[serde(with = "counts")]
+    pub banned: Counts,
+    /// Answers to clients.
+    #[serde(with = "counts")]
+    pub served: Counts,
+    /// Not from an own address.
+    #[serde(with = "counts")]
+    pub other_source: Counts,
+    /// IP by name, but unreadable.
+    #[serde(with = "counts")]
+    pub malformed: Counts,
+    /// Neither IPv4 nor IPv6.
+    #[serde(with = "counts")]
+    pub not_ip: Counts,
+}
+
+impl From<&Totals> for RecordTotals {
+    fn from(totals: &Totals) -> Self {
+        let of = |outcome: Outcome| totals.outcomes[outcome as usize];
+        Self {
+            seen: totals.seen,
+            counted: of(Outcome::Counted),
+            overflow: of(Outcome::Overflow),
+            banned: of(Outcome::Banned),
+            served: of(Outcome::Served),
+            other_source: of(Outcome::OtherSource),
+            malformed: of(Outcome::Malformed),
+            not_ip: of(Outcome::NotIp),
+        }
+    }
+}
+
+/// A place database in use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GeoFile {
+    /// Its path.
+    pub file: Arc<str>,
+    /// `database_type` of its metadata.
+    #[serde(rename = "type")]
+    pub kind: Arc<str>,
+    /// The day it was built.
+    pub built: jiff::civil::Date,
+}
+
+/// What was sent to one address from one own source.
+#[derive(Clone, Debug, Serialize)]
+pub struct Destination {
+    /// Where to.
+    pub address: IpAddr,
+    /// From which own address; none when `--source any` let through a packet from another's.
+    pub source: Option<IpAddr>,
+    /// Through which interface.
+    pub interface: Arc<str>,
+    /// Packets on the wire.
+    pub packets: u64,
+    /// Bytes of their frames.
+    pub bytes: u64,
+    /// TCP connections opened; none: this version does not count them.
+    pub tcp_connections: Option<u64>,
+    /// QUIC connections opened; none: this version does not count them.
+    pub quic_connections: Option<u64>,
+    /// What kind of address it is, whatever a database says.
+    pub scope: Scope,
+    /// Where it is, as far as the databases know.
+    #[serde(flatten)]
+    pub place: Place,
+    /// Names the address was asked for by; none where unknown.
+    pub names: Option<Vec<Arc<str>>>,
+}
+
+/// Where an address is and whose network it belongs to. What no database knows is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Place {
+    /// ISO 3166-1 alpha-2 code.
+    pub country: Option<Arc<str>>,
+    /// The country's name.
+    pub country_name: Option<Arc<str>>,
+    /// The city's name.
+    pub city: Option<Arc<str>>,
+    /// Number of the autonomous system.
+    pub asn: Option<u32>,
+    /// Name of the autonomous system.
+    pub network: Option<Arc<str>>,
+    /// Whether the address is served from many places at once.
+    pub anycast: Option<bool>,
+}
+
+/// What kind of address a destination is, after the IANA special-purpose registries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// An ordinary public address.
+    Global,
+    /// RFC 1918, RFC 4193.
+    Private,
+    /// 100.64.0.0/10 (RFC 6598).
+    Shared,
+    /// 127.0.0.0/8, ::1.
+    Loopback,
+    /// 169.254.0.0/16, fe80::/10.
+    LinkLocal,
+    /// 224.0.0.0/4, ff00::/8.
+    Multicast,
+    /// 255.255.255.255.
+    Broadcast,
+    /// RFC 5737, RFC 3849, RFC 9637.
+    Documentation,
+    /// 198.18.0.0/15, 2001:2::/48.
+    Benchmarking,
+    /// 0.0.0.0, ::.
+    Unspecified,
+    /// Any other block that is not globally reachable.
+    Reserved,
+}
+
+/// What went to one of the operator's prefixes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BannedPrefix {
+    /// The prefix.
+    pub prefix: ipnet::IpNet,
+    /// Packets on the wire.
+    pub packets: u64,
+    /// Bytes of their frames.
+    pub bytes: u64,
+}
+
+mod counts {
+    use super::{Counts, Serializer};
+    use serde::ser::SerializeStruct as _;
+
+    pub(super) fn serialize<S: Serializer>(counts: &Counts, to: S) -> Result<S::Ok, S::Error> {
+        let mut form = to.serialize_struct("Counts", 2)?;
+        form.serialize_field("packets", &counts.packets)?;
+        form.serialize_field("bytes", &counts.bytes)?;
+        form.end()
+    }
+}
+
+fn milliseconds<S: Serializer>(time: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(&format_args!("{time:.3}"))
+}
+
+fn three_decimals<S: Serializer>(seconds: &f64, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_f64((seconds * 1000.0).round() / 1000.0)
+}
