@@ -5,6 +5,8 @@
 
 #![no_std]
 
+pub mod gso;
+
 /// Changes whenever a struct, a map or the meaning of a field changes.
 pub const ABI_VERSION: u32 = 1;
 
@@ -17,11 +19,20 @@ pub type Address = [u8; 16];
 /// Writes an IPv4 address as the mapped IPv6 address that the tables use.
 #[inline(always)]
 pub const fn mapped(v4: [u8; 4]) -> Address {
-    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, v4[0], v4[1], v4[2], v4[3]]
+    [
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, v4[0], v4[1], v4[2], v4[3],
+    ]
 }
 
 /// Bits in front of an IPv4 prefix in its mapped form.
 pub const MAPPED_PREFIX_BITS: u32 = 96;
+
+/// Room for own sources in each generation.
+pub const SOURCES_ROOM: u32 = 65_536;
+
+/// Set in a ban's value when the prefix is an IPv6 one, which must not match a mapped IPv4 address. The other bits are the
+/// index of the ban's counters.
+pub const BAN_IPV6: u32 = 1 << 31;
 
 /// What a destination's counts are kept under.
 #[repr(C)]
@@ -99,6 +110,17 @@ pub struct Totals {
     pub outcomes: [Counts; OUTCOMES],
 }
 
+impl Totals {
+    /// Adds the totals of another CPU or another drain.
+    pub fn add(&mut self, other: &Self) {
+        self.skbs = self.skbs.wrapping_add(other.skbs);
+        self.seen.add(other.seen);
+        for (mine, theirs) in self.outcomes.iter_mut().zip(other.outcomes) {
+            mine.add(theirs);
+        }
+    }
+}
+
 /// What holds for every packet of one generation.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -143,6 +165,9 @@ mod tests {
 
     #[test]
     fn an_ipv4_address_is_written_in_its_mapped_form() {
-        assert_eq!(mapped([192, 0, 2, 1]), [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 1]);
+        assert_eq!(
+            mapped([192, 0, 2, 1]),
+            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 1]
+        );
     }
 }

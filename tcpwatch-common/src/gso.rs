@@ -1,0 +1,86 @@
+//! How many packets a segmentation super-packet becomes when the kernel does not say.
+//!
+//! `gso_segs` is 0 for packets from senders that the kernel does not trust (tun, AF_PACKET with a vnet header) before
+//! Linux 6.19. By then `wire_len` already holds the headers of every segment (`qdisc_pkt_len_init()`, net/core/dev.c).
+
+use core::num::NonZeroU32;
+
+/// How many candidates for the number of segments are tried where the headers' length is not known. Headers longer
+/// than two segments' payload do not occur: the smallest MSS that Linux sends is 48 bytes.
+const CANDIDATES: u32 = 3;
+
+/// Number of segments of a packet of `len` bytes, headers included once, cut into payloads of `gso_size` bytes.
+///
+/// `headers` is the length of all headers in front of the payload, where they could be read. Without it, it follows
+/// from `wire_len = len + (segments - 1) * headers`.
+pub const fn segments(len: u32, wire_len: u32, gso_size: NonZeroU32, headers: Option<u32>) -> u32 {
+    if let Some(headers) = headers {
+        return at_least_one(payloads(len.saturating_sub(headers), gso_size));
+    }
+    let most = at_least_one(payloads(len, gso_size));
+    let added = wire_len.saturating_sub(len);
+    let mut tried = 0;
+    while tried < CANDIDATES {
+        let segments = most.saturating_sub(tried);
+        if let Some(copies) = NonZeroU32::new(segments.saturating_sub(1)) {
+            let headers = added / copies.get();
+            if headers * copies.get() == added && payloads(len.saturating_sub(headers), gso_size) == segments
+            {
+                return segments;
+            }
+        }
+        tried += 1;
+    }
+    most
+}
+
+const fn payloads(bytes: u32, gso_size: NonZeroU32) -> u32 {
+    bytes / gso_size.get() + (bytes % gso_size.get() != 0) as u32
+}
+
+const fn at_least_one(segments: u32) -> u32 {
+    if segments == 0 { 1 } else { segments }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MSS: NonZeroU32 = NonZeroU32::new(1448).unwrap();
+
+    #[test]
+    fn known_headers_leave_only_the_payload_to_divide() {
+        assert_eq!(segments(66 + 44 * 1448, 0, MSS, Some(66)), 44);
+        assert_eq!(segments(66 + 44 * 1448 + 1, 0, MSS, Some(66)), 45);
+        assert_eq!(segments(66, 0, MSS, Some(66)), 1);
+    }
+
+    #[test]
+    fn headers_longer_than_the_packet_still_make_one_packet() {
+        assert_eq!(segments(40, 40, MSS, Some(66)), 1);
+    }
+
+    #[test]
+    fn unknown_headers_follow_from_the_wire_length() {
+        for (payload, headers) in [(44 * 1448, 66), (44 * 1448 - 1, 66), (2 * 1448, 90), (1449, 54)] {
+            let len = headers + payload;
+            let expected = payload.div_ceil(1448);
+            let wire_len = len + (expected - 1) * headers;
+            assert_eq!(
+                segments(len, wire_len, MSS, None),
+                expected,
+                "payload {payload}, headers {headers}"
+            );
+        }
+    }
+
+    #[test]
+    fn headers_longer_than_a_segment_are_found_too() {
+        let gso_size = NonZeroU32::new(48).unwrap();
+        let (payload, headers) = (480, 86);
+        assert_eq!(
+            segments(headers + payload, headers + payload + 9 * headers, gso_size, None),
+            10
+        );
+    }
+}

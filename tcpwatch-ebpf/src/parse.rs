@@ -1,0 +1,272 @@
+//! From a socket buffer to its key, without touching the packet.
+//!
+//! Headers are read where they lie. Senders such as AF_PACKET may leave them outside the linear part, where only a helper
+//! reaches them; then the same code runs once more with copies. `DIRECT` chooses, at compile time: a pointer that may be
+//! either would be refused by the verifier.
+
+use core::mem::{MaybeUninit, offset_of};
+
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::helpers::bpf_skb_load_bytes;
+use aya_ebpf::programs::TcContext;
+use network_types::eth::{EthHdr, EtherType};
+use network_types::ip::{IpProto, Ipv4Hdr, Ipv6Hdr};
+use network_types::tcp::TcpHdr;
+use network_types::udp::UdpHdr;
+use network_types::vlan::VlanHdr;
+use tcpwatch_common::{FlowKey, Outcome, SourceKey};
+
+/// Words of an address.
+const ADDRESS: usize = 4;
+/// The last word of what every mapped IPv4 address begins with.
+const MAPPED: u32 = 0xffff_u32.to_be();
+
+const ETHERNET_BYTES: u32 = EthHdr::LEN as u32;
+const TAG_BYTES: u32 = VlanHdr::LEN as u32;
+const ETHER_TYPE: u32 = offset_of!(EthHdr, ether_type) as u32;
+
+/// A key while it is being made, in the words that the processor loads and stores: with the byte arrays of [`FlowKey`],
+/// the compiler moves single bytes.
+#[repr(C)]
+pub struct Key {
+    pub destination: [u32; ADDRESS],
+    pub source: [u32; ADDRESS],
+    pub ifindex: u32,
+}
+
+const _: () = assert!(size_of::<Key>() == size_of::<FlowKey>() && align_of::<Key>() == align_of::<FlowKey>());
+const _: () = assert!(offset_of!(FlowKey, source) == offset_of!(Key, source));
+const _: () = assert!(offset_of!(Key, ifindex) - offset_of!(Key, source) == offset_of!(SourceKey, ifindex));
+
+impl Key {
+    pub const fn new() -> Self {
+        Self {
+            destination: [0; ADDRESS],
+            source: [0; ADDRESS],
+            ifindex: 0,
+        }
+    }
+
+    #[inline(always)]
+    pub fn flow(&self) -> &FlowKey {
+        // SAFETY: same size, alignment and layout, asserted above; integers only.
+        unsafe { &*core::ptr::from_ref(self).cast() }
+    }
+
+    /// Source and interface, which lie side by side as they do in the table of own sources.
+    #[inline(always)]
+    pub fn own_source(&self) -> &SourceKey {
+        // SAFETY: the tail of `self` from `source` on has SourceKey's layout, asserted above.
+        unsafe { &*core::ptr::from_ref(self).byte_add(offset_of!(Key, source)).cast() }
+    }
+
+    #[inline(always)]
+    pub fn is_ipv4(&self) -> bool {
+        self.destination[0] == 0 && self.destination[1] == 0 && self.destination[2] == MAPPED
+    }
+}
+
+/// What parsing comes to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Parsed {
+    /// The key is complete. The protocol that the IP header names, and where it would begin; IPv6 extension headers are
+    /// not followed.
+    Ip { protocol: u8, transport: u32 },
+    /// Not a packet with addresses.
+    Not(Outcome),
+    /// A header is not where `DIRECT` looks for it.
+    OutOfReach,
+}
+
+/// The kernel's context behind aya's wrapper.
+#[inline(always)]
+pub fn skb(ctx: &TcContext) -> *const __sk_buff {
+    ctx.as_ptr().cast()
+}
+
+/// The first `N` words of the header at `offset`, of which `bytes` must be there; none: not there.
+#[inline(always)]
+fn header<'a, const DIRECT: bool, const N: usize>(
+    ctx: &TcContext,
+    offset: u32,
+    bytes: u32,
+    copy: &'a mut MaybeUninit<[u32; N]>,
+) -> Option<*const u32> {
+    if DIRECT {
+        let start = ctx.data() + offset as usize;
+        (start + bytes as usize <= ctx.data_end()).then_some(start as *const u32)
+    } else {
+        // SAFETY: the buffer has room for N words, and `bytes` is at most that.
+        let failed = unsafe { bpf_skb_load_bytes(skb(ctx).cast(), offset, copy.as_mut_ptr().cast(), bytes) };
+        (failed == 0).then_some(copy.as_ptr().cast())
+    }
+}
+
+/// Reads the word `index` of a header.
+///
+/// # Safety
+/// `header` must have answered with `pointer` for at least that much.
+#[inline(always)]
+unsafe fn word(pointer: *const u32, index: usize) -> u32 {
+    // Volatile, so that the load is made here and with this width: frames are not aligned to words, and the compiler
+    // would otherwise load byte by byte. The verifier allows it where the processor does.
+    // SAFETY: the caller's promise.
+    unsafe { pointer.add(index).read_volatile() }
+}
+
+/// The 16 bits at `offset`, in network order.
+#[inline(always)]
+fn ether_type<const DIRECT: bool>(ctx: &TcContext, offset: u32) -> Option<u16> {
+    let mut copy = MaybeUninit::<[u32; 1]>::uninit();
+    let at = header::<DIRECT, 1>(ctx, offset, size_of::<u16>() as u32, &mut copy)?;
+    // SAFETY: two bytes are there; 2-byte aligned in every frame.
+    Some(unsafe { at.cast::<u16>().read_volatile() })
+}
+
+/// A frame with an Ethernet header and up to two VLAN tags in it. The frame's own type decides: `skb->protocol` is what
+/// the sender of a raw packet claims.
+#[inline(always)]
+pub fn ethernet<const DIRECT: bool>(ctx: &TcContext, key: &mut Key) -> Parsed {
+    let mut offset = ETHERNET_BYTES;
+    let Some(mut kind) = ether_type::<DIRECT>(ctx, ETHER_TYPE) else {
+        return missing::<DIRECT>();
+    };
+    if is_vlan(kind) {
+        offset = ETHERNET_BYTES + TAG_BYTES;
+        kind = match ether_type::<DIRECT>(ctx, ETHER_TYPE + TAG_BYTES) {
+            Some(kind) => kind,
+            None => return missing::<DIRECT>(),
+        };
+        if is_vlan(kind) {
+            offset = ETHERNET_BYTES + 2 * TAG_BYTES;
+            kind = match ether_type::<DIRECT>(ctx, ETHER_TYPE + 2 * TAG_BYTES) {
+                Some(kind) => kind,
+                None => return missing::<DIRECT>(),
+            };
+        }
+    }
+    ip::<DIRECT>(ctx, kind, offset, key)
+}
+
+/// A packet that begins with its IP header.
+#[inline(always)]
+pub fn raw_ip<const DIRECT: bool>(ctx: &TcContext, key: &mut Key) -> Parsed {
+    // SAFETY: a context field; the verifier turns it into a load from the socket buffer.
+    let protocol = unsafe { (*skb(ctx)).protocol };
+    ip::<DIRECT>(ctx, protocol as u16, 0, key)
+}
+
+/// `kind` in network byte order, as `EtherType` has it.
+#[inline(always)]
+fn ip<const DIRECT: bool>(ctx: &TcContext, kind: u16, offset: u32, key: &mut Key) -> Parsed {
+    // SAFETY: a context field; the verifier turns it into a load from the socket buffer.
+    key.ifindex = unsafe { (*skb(ctx)).ifindex };
+    if kind == EtherType::Ipv4 as u16 {
+        ipv4::<DIRECT>(ctx, offset, key)
+    } else if kind == EtherType::Ipv6 as u16 {
+        ipv6::<DIRECT>(ctx, offset, key)
+    } else {
+        Parsed::Not(Outcome::NotIp)
+    }
+}
+
+#[inline(always)]
+fn ipv4<const DIRECT: bool>(ctx: &TcContext, offset: u32, key: &mut Key) -> Parsed {
+    const WORDS: usize = Ipv4Hdr::LEN / size_of::<u32>();
+    const SOURCE: usize = offset_of!(Ipv4Hdr, src_addr) / size_of::<u32>();
+    const DESTINATION: usize = offset_of!(Ipv4Hdr, dst_addr) / size_of::<u32>();
+    let mut copy = MaybeUninit::<[u32; WORDS]>::uninit();
+    let Some(at) = header::<DIRECT, WORDS>(ctx, offset, Ipv4Hdr::LEN as u32, &mut copy) else {
+        return missing::<DIRECT>();
+    };
+    // SAFETY: the whole fixed header is there.
+    let (version_ihl, protocol) = unsafe {
+        (
+            at.cast::<u8>().read_volatile(),
+            at.byte_add(offset_of!(Ipv4Hdr, proto))
+                .cast::<u8>()
+                .read_volatile(),
+        )
+    };
+    let header_bytes = u32::from(version_ihl & 0x0f) * 4;
+    if version_ihl >> 4 != 4 || header_bytes < Ipv4Hdr::LEN as u32 || offset + header_bytes > ctx.len() {
+        return Parsed::Not(Outcome::Malformed);
+    }
+    // SAFETY: the whole fixed header is there.
+    unsafe {
+        key.destination = [0, 0, MAPPED, word(at, DESTINATION)];
+        key.source = [0, 0, MAPPED, word(at, SOURCE)];
+    }
+    Parsed::Ip {
+        protocol,
+        transport: offset + header_bytes,
+    }
+}
+
+#[inline(always)]
+fn ipv6<const DIRECT: bool>(ctx: &TcContext, offset: u32, key: &mut Key) -> Parsed {
+    const WORDS: usize = Ipv6Hdr::LEN / size_of::<u32>();
+    const SOURCE: usize = offset_of!(Ipv6Hdr, src_addr) / size_of::<u32>();
+    const DESTINATION: usize = offset_of!(Ipv6Hdr, dst_addr) / size_of::<u32>();
+    let mut copy = MaybeUninit::<[u32; WORDS]>::uninit();
+    let Some(at) = header::<DIRECT, WORDS>(ctx, offset, Ipv6Hdr::LEN as u32, &mut copy) else {
+        return missing::<DIRECT>();
+    };
+    // SAFETY: the whole fixed header is there.
+    let (version, protocol) = unsafe {
+        (
+            at.cast::<u8>().read_volatile(),
+            at.byte_add(offset_of!(Ipv6Hdr, next_hdr))
+                .cast::<u8>()
+                .read_volatile(),
+        )
+    };
+    if version >> 4 != 6 {
+        return Parsed::Not(Outcome::Malformed);
+    }
+    // SAFETY: the whole fixed header is there.
+    unsafe {
+        for i in 0..ADDRESS {
+            key.destination[i] = word(at, DESTINATION + i);
+            key.source[i] = word(at, SOURCE + i);
+        }
+    }
+    Parsed::Ip {
+        protocol,
+        transport: offset + Ipv6Hdr::LEN as u32,
+    }
+}
+
+/// What a header that is not there means: nothing yet, or that the packet ends before it.
+#[inline(always)]
+fn missing<const DIRECT: bool>() -> Parsed {
+    if DIRECT {
+        Parsed::OutOfReach
+    } else {
+        Parsed::Not(Outcome::Malformed)
+    }
+}
+
+#[inline(always)]
+fn is_vlan(kind: u16) -> bool {
+    kind == EtherType::Ieee8021q as u16 || kind == EtherType::Ieee8021ad as u16
+}
+
+/// Bytes of all headers in front of the payload, where the transport header can be read. Always with a copy: it is asked
+/// for only when the kernel does not know a super-packet's number of segments.
+#[inline(always)]
+pub fn headers_bytes(ctx: &TcContext, protocol: u8, transport: u32) -> Option<u32> {
+    const DATA_OFFSET: u32 = 12;
+    if protocol == IpProto::Tcp as u8 {
+        let mut copy = MaybeUninit::<[u32; 1]>::uninit();
+        let at = header::<false, 1>(ctx, transport + DATA_OFFSET, 1, &mut copy)?;
+        // SAFETY: one byte is there.
+        let bytes = u32::from(unsafe { at.cast::<u8>().read_volatile() } >> 4) * 4;
+        (bytes >= TcpHdr::LEN as u32).then_some(transport + bytes)
+    } else if protocol == IpProto::Udp as u8 {
+        Some(transport + UdpHdr::LEN as u32)
+    } else {
+        None
+    }
+}
