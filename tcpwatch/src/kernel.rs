@@ -1,0 +1,11 @@
+//! Everything that talks to the kernel about eBPF: loading, attaching, and emptying the tables without losing a count.
+//!
+//! It knows addresses and counts; it never sees a record, a place or an output.
+
+pub mod attach;
+mod bpf;
+pub mod drain;
+pub mod load;
+pub mod policy;
+pub mod requirements;
+pub mod tables;

@@ -1,0 +1,208 @@
+//! How the tables are emptied without losing a count: flip, grace period, read, check, clear.
+//!
+//! Every step may fail and is tried again by the next drain; nothing is read before the grace period, nothing is
+//! cleared before it was read, and nothing is flipped before the other side is empty. The steps themselves are behind
+//! [`Tables`], so that their order can be tested without a kernel.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::policy::PolicySet;
+use super::tables::TableError;
+use crate::tally::Drained;
+
+/// One of the two halves of the kernel tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Generation {
+    /// Number 0 in the kernel.
+    Even,
+    /// Number 1 in the kernel.
+    Odd,
+}
+
+impl Generation {
+    /// The other one.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Even => Self::Odd,
+            Self::Odd => Self::Even,
+        }
+    }
+
+    /// Its number in the kernel.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Even => 0,
+            Self::Odd => 1,
+        }
+    }
+}
+
+/// The single steps, each on one generation.
+pub trait Tables: Send {
+    /// Makes `policy` hold for a generation that no packet is counted in.
+    ///
+    /// # Errors
+    /// The generation may then hold a part of it; calling again completes it.
+    fn install(&mut self, generation: Generation, policy: &PolicySet) -> Result<(), TableError>;
+
+    /// Makes packets count in `to` from now on; those that are being counted still go to the other.
+    ///
+    /// # Errors
+    /// Then nothing has changed.
+    fn flip(&mut self, to: Generation) -> Result<(), TableError>;
+
+    /// Waits until no packet is being counted in the generation that was flipped away from.
+    ///
+    /// # Errors
+    /// Then a packet may still be.
+    fn grace_period(&mut self) -> Result<(), TableError>;
+
+    /// Reads everything, changing nothing.
+    ///
+    /// # Errors
+    /// Reading again is harmless.
+    fn read(&mut self, generation: Generation) -> Result<Drained, TableError>;
+
+    /// Empties what the last `read` returned.
+    ///
+    /// # Errors
+    /// Some of it may be left; calling again completes it.
+    fn clear(&mut self, generation: Generation) -> Result<(), TableError>;
+}
+
+/// A point in time on both clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// What a calendar says.
+    pub wall: Timestamp,
+    /// What a stop watch says.
+    pub monotonic: Instant,
+}
+
+impl Moment {
+    /// Now.
+    #[must_use]
+    pub fn now() -> Self {
+        Self {
+            wall: Timestamp::now(),
+            monotonic: Instant::now(),
+        }
+    }
+}
+
+/// What one drain brings up.
+#[derive(Debug)]
+pub struct Harvest {
+    /// The counts.
+    pub drained: Drained,
+    /// When counting in the drained generation ended.
+    pub retired: Moment,
+}
+
+/// The seam between the kernel and the rest: something that can be drained.
+pub trait CounterSource: Send {
+    /// Everything counted since the drain before, exactly once.
+    ///
+    /// # Errors
+    /// Nothing is lost: what was not returned comes with a later drain.
+    fn drain(&mut self) -> Result<Harvest, TableError>;
+
+    /// What holds from the next drain on.
+    fn set_policy(&mut self, policy: PolicySet);
+}
+
+/// Where the retired generation stands.
+#[derive(Clone, Copy, Debug)]
+enum Retired {
+    /// Empty and unused.
+    Spare,
+    /// Flipped away from; packets may still be counted in it.
+    Closing(Moment),
+    /// Read and handed out, not yet cleared.
+    Read,
+}
+
+/// The state machine over [`Tables`].
+#[derive(Debug)]
+pub struct Drain<T> {
+    tables: T,
+    /// Where packets are counted now.
+    current: Generation,
+    retired: Retired,
+    wanted: Arc<PolicySet>,
+    /// What each generation has, by its number; none: unknown.
+    installed: [Option<Arc<PolicySet>>; 2],
+}
+
+impl<T: Tables> Drain<T> {
+    /// Takes over empty tables whose current generation is `Even`, and installs the first policy there.
+    ///
+    /// # Errors
+    /// The policy cannot be installed.
+    pub fn new(mut tables: T, policy: PolicySet) -> Result<Self, TableError> {
+        let policy = Arc::new(policy);
+        tables.install(Generation::Even, &policy)?;
+        Ok(Self {
+            tables,
+            current: Generation::Even,
+            retired: Retired::Spare,
+            wanted: Arc::clone(&policy),
+            installed: [Some(policy), None],
+        })
+    }
+
+    /// The tables underneath.
+    pub const fn tables(&mut self) -> &mut T {
+        &mut self.tables
+    }
+
+    fn finish_clear(&mut self) -> Result<(), TableError> {
+        if matches!(self.retired, Retired::Read) {
+            self.tables.clear(self.current.other())?;
+            self.retired = Retired::Spare;
+        }
+        Ok(())
+    }
+
+    fn flip(&mut self) -> Result<Moment, TableError> {
+        let spare = self.current.other();
+        let slot = &mut self.installed[spare.index()];
+        if slot.as_ref() != Some(&self.wanted) {
+            *slot = None;
+            self.tables.install(spare, &self.wanted)?;
+            *slot = Some(Arc::clone(&self.wanted));
+        }
+        self.tables.flip(spare)?;
+        let moment = Moment::now();
+        self.current = spare;
+        self.retired = Retired::Closing(moment);
+        Ok(moment)
+    }
+}
+
+impl<T: Tables> CounterSource for Drain<T> {
+    fn drain(&mut self) -> Result<Harvest, TableError> {
+        self.finish_clear()?;
+        let retired = match self.retired {
+            Retired::Closing(moment) => moment,
+            Retired::Spare | Retired::Read => self.flip()?,
+        };
+        self.tables.grace_period()?;
+        let drained = self.tables.read(self.current.other())?;
+        self.retired = Retired::Read;
+        if let Err(error) = self.finish_clear() {
+            // What was read is delivered all the same; the next drain begins with this step.
+            tracing::warn!("cannot clear the drained kernel tables, trying again at the next drain: {error}");
+        }
+        Ok(Harvest { drained, retired })
+    }
+
+    fn set_policy(&mut self, policy: PolicySet) {
+        self.wanted = Arc::new(policy);
+    }
+}

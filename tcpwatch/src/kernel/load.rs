@@ -1,0 +1,103 @@
+//! Loads the eBPF object with the operator's sizes.
+
+use aya::programs::SchedClassifier;
+use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
+
+use super::attach::LinkLayer;
+use super::tables::{KernelTables, TableError};
+
+/// The compiled programs; empty in a build without the BPF toolchain.
+static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tcpwatch-egress"));
+
+/// The programs to compare with (`cargo xtask bench`).
+#[cfg(feature = "comparison")]
+pub static COMPARISON: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tcpwatch-comparison"));
+
+/// How much the kernel tables hold, in each of the two generations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Pairs of destination and own source.
+    pub destinations: u32,
+    /// Banned prefixes.
+    pub bans: u32,
+}
+
+/// Why the programs could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The build had no eBPF compiler.
+    #[error(
+        "this build has no eBPF program in it (TCPWATCH_EBPF_STUB was set): build it again with `cargo xtask run`"
+    )]
+    Stub,
+    /// The object or its maps.
+    #[error("cannot load the eBPF program")]
+    Object(#[from] aya::EbpfError),
+    /// A program that the object should have.
+    #[error("the eBPF object has no program {0}")]
+    MissingProgram(&'static str),
+    /// The verifier or the system call.
+    #[error("the kernel refuses the eBPF program {name}")]
+    Program {
+        /// Its name.
+        name: &'static str,
+        /// What the kernel says.
+        #[source]
+        source: aya::programs::ProgramError,
+    },
+    /// The maps.
+    #[error(transparent)]
+    Tables(#[from] TableError),
+}
+
+/// The loaded programs, to be attached.
+#[derive(Debug)]
+pub struct Programs {
+    ebpf: Ebpf,
+}
+
+/// Loads programs and maps. Nothing counts until a program is attached.
+///
+/// # Errors
+/// No right, no memory for the tables, or a kernel that refuses the program.
+pub fn load(capacity: Capacity) -> Result<(Programs, KernelTables), LoadError> {
+    if OBJECT.is_empty() {
+        return Err(LoadError::Stub);
+    }
+    let mut loader = EbpfLoader::new();
+    for map in ["DESTINATIONS_0", "DESTINATIONS_1"] {
+        loader.map_max_entries(map, capacity.destinations.max(1));
+    }
+    for map in ["BANS_0", "BANS_1", "BAN_COUNTS_0", "BAN_COUNTS_1"] {
+        loader.map_max_entries(map, capacity.bans.max(1));
+    }
+    // No BTF: the programs are not relocated against the running kernel, and reading vmlinux's costs start-up time.
+    let mut ebpf = loader.btf(None).load(OBJECT)?;
+    let tables = KernelTables::take(&mut ebpf, capacity.destinations)?;
+    let mut programs = Programs { ebpf };
+    for layer in [LinkLayer::Ethernet, LinkLayer::None] {
+        let name = layer.program();
+        programs
+            .get_mut(layer)?
+            .load()
+            .map_err(|source| LoadError::Program { name, source })?;
+    }
+    Ok((programs, tables))
+}
+
+impl Programs {
+    /// The program for devices of this kind.
+    ///
+    /// # Errors
+    /// The object does not have it.
+    pub fn get_mut(&mut self, layer: LinkLayer) -> Result<&mut SchedClassifier, LoadError> {
+        let name = layer.program();
+        let program = self
+            .ebpf
+            .program_mut(name)
+            .ok_or(LoadError::MissingProgram(name))?;
+        program
+            .try_into()
+            .map_err(|source| LoadError::Program { name, source })
+    }
+}
