@@ -164,8 +164,7 @@ pub struct Place {
 }
 
 /// What kind of address a destination is, after the IANA special-purpose registries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scope {
     /// An ordinary public address.
     Global,
@@ -189,6 +188,31 @@ pub enum Scope {
     Unspecified,
     /// Any other block that is not globally reachable.
     Reserved,
+}
+
+impl Serialize for Scope {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.word())
+    }
+}
+
+impl Scope {
+    /// The word that stands for it in every format.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Global => "global",
+            Self::Private => "private",
+            Self::Shared => "shared",
+            Self::Loopback => "loopback",
+            Self::LinkLocal => "link_local",
+            Self::Multicast => "multicast",
+            Self::Broadcast => "broadcast",
+            Self::Documentation => "documentation",
+            Self::Benchmarking => "benchmarking",
+            Self::Unspecified => "unspecified",
+            Self::Reserved => "reserved",
+        }
+    }
 }
 
 /// What went to one of the operator's prefixes.

@@ -1,0 +1,83 @@
+//! The command line: raw arguments, as typed. `config` turns them into what the program works with.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::kernel::attach::AttachMode;
+use crate::sink::Format;
+
+/// Counts where this server's outgoing traffic goes, in the kernel, exactly.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tcpwatch",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The program's commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch interfaces and record where their packets go.
+    Run(RunArgs),
+}
+
+/// Arguments of `tcpwatch run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Interfaces to watch, or `all`: every interface that is up but lo. Default: those of the default route
+    #[arg(short, long = "interface", value_name = "NAME", num_args = 1.., value_delimiter = ',')]
+    pub interfaces: Vec<String>,
+
+    /// Length of a record's interval: 100ms to 24h
+    #[arg(long, value_name = "DURATION", default_value = "20s")]
+    pub interval: String,
+
+    /// Stop after this many records
+    #[arg(long, value_name = "N")]
+    pub intervals: Option<u64>,
+
+    /// Count packets from these sources: `auto` (the interface's own addresses, followed live), `any`, or addresses
+    #[arg(long = "source", value_name = "auto|any|ADDR", num_args = 1.., value_delimiter = ',')]
+    pub sources: Vec<String>,
+
+    /// Leave out destinations inside this address or prefix (192.0.2.1, 203.0.113.0/24, 2001:db8::/32); repeatable
+    #[arg(long = "ban", value_name = "PREFIX", num_args = 1.., value_delimiter = ',')]
+    pub bans: Vec<String>,
+
+    /// Leave out the prefixes in this file: one on each line, # begins a comment
+    #[arg(long = "ban-file", value_name = "FILE", num_args = 1..)]
+    pub ban_files: Vec<PathBuf>,
+
+    /// What stdout shows; default: table on a terminal, json elsewhere
+    #[arg(short, long, value_enum)]
+    pub format: Option<Format>,
+
+    /// Also append each record to this file, as one JSON line; opened anew on SIGHUP
+    #[arg(short = 'o', long = "record", value_name = "FILE")]
+    pub record: Option<PathBuf>,
+
+    /// Place databases (MMDB: country or city), the first that knows an address wins; default: those found in
+    /// /usr/share/GeoIP, /var/lib/GeoIP and /var/lib/tcpwatch
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub geo: Vec<PathBuf>,
+
+    /// Rows in each part of the table
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub top: usize,
+
+    /// How the program is attached to an interface
+    #[arg(long, value_enum, default_value_t)]
+    pub attach: AttachMode,
+
+    /// Room for pairs of destination and own source between two drains. Each costs about 120 bytes of kernel memory in each of
+    /// the two generations: the default takes 32 MB. What finds no room is counted as overflow
+    #[arg(long, value_name = "N", default_value_t = 131_072)]
+    pub spill: u32,
+}

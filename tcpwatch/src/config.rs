@@ -1,0 +1,394 @@
+//! What `tcpwatch run` works with: every value parsed once, typed and trusted afterwards.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net};
+use jiff::SignedDuration;
+
+use crate::cli::RunArgs;
+use crate::kernel::attach::AttachMode;
+use crate::kernel::load::Capacity;
+use crate::kernel::policy::to_ip;
+use crate::sink::Format;
+
+/// The shortest interval: below it the grace period is most of the time.
+pub const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+/// The longest interval.
+pub const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+/// The most destinations a kernel table is made for: 2 GB in each generation.
+pub const MOST_DESTINATIONS: u32 = 16_777_216;
+/// The most banned prefixes.
+pub const MOST_BANS: usize = 1_000_000;
+
+/// Which interfaces are watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Interfaces {
+    /// Those that packets to the internet leave through.
+    DefaultRoute,
+    /// Every one that is up, but lo.
+    All,
+    /// These, also when they come later or come back.
+    Named(Vec<String>),
+}
+
+/// Whose packets are counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sources {
+    /// Those from the interface's own addresses.
+    Auto,
+    /// All.
+    Any,
+    /// Those from these addresses, on every watched interface.
+    These(BTreeSet<IpAddr>),
+}
+
+/// A run's configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Which interfaces.
+    pub interfaces: Interfaces,
+    /// Length of a record.
+    pub interval: Duration,
+    /// Records after which the run ends by itself; none: never.
+    pub intervals: Option<u64>,
+    /// Whose packets.
+    pub sources: Sources,
+    /// Destinations that are left out, each prefix once.
+    pub bans: Arc<[IpNet]>,
+    /// What stdout shows; none: by what stdout is.
+    pub format: Option<Format>,
+    /// Where records are appended to.
+    pub record: Option<PathBuf>,
+    /// Place databases; empty: look for some.
+    pub geo: Vec<PathBuf>,
+    /// Rows in each part of the table.
+    pub top: usize,
+    /// How to attach.
+    pub attach: AttachMode,
+    /// Sizes of the kernel tables.
+    pub capacity: Capacity,
+}
+
+/// What is wrong with a value.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Not a duration.
+    #[error("--interval {text}: not a duration: write it like 20s, 500ms, 5m or 1h")]
+    Duration {
+        /// As typed.
+        text: String,
+        /// The cause.
+        #[source]
+        source: jiff::Error,
+    },
+    /// A duration that is too short or too long.
+    #[error("--interval {text}: must be between 100ms and 24h")]
+    Interval {
+        /// As typed.
+        text: String,
+    },
+    /// Zero where it makes no sense.
+    #[error("{option} must be between 1 and {most}")]
+    Range {
+        /// The option.
+        option: &'static str,
+        /// The largest value.
+        most: u64,
+    },
+    /// Not a prefix.
+    #[error(
+        "{origin}: {text:?} is no address and no prefix: write it like 192.0.2.1, 203.0.113.0/24 or 2001:db8::/32"
+    )]
+    Prefix {
+        /// The option, or file and line.
+        origin: String,
+        /// As typed.
+        text: String,
+    },
+    /// A prefix with bits behind its length.
+    #[error("{origin}: {net} has host bits set: write {} for the network or {} for the one address", net.trunc(), net.addr())]
+    HostBits {
+        /// The option, or file and line.
+        origin: String,
+        /// As typed.
+        net: IpNet,
+    },
+    /// Too many prefixes.
+    #[error("{found} banned prefixes are more than the {MOST_BANS} that are kept: join neighbouring ones")]
+    TooManyBans {
+        /// How many there are.
+        found: usize,
+    },
+    /// A ban file.
+    #[error("cannot read the ban file {}", path.display())]
+    BanFile {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// Not a source.
+    #[error("--source {text}: must be `auto`, `any` or an IP address")]
+    Source {
+        /// As typed.
+        text: String,
+    },
+    /// `auto` or `any` together with something else.
+    #[error("--source {text} cannot be combined with other sources: give it alone")]
+    SourceAlone {
+        /// As typed.
+        text: String,
+    },
+    /// `all` together with names.
+    #[error("--interface all cannot be combined with names: give it alone")]
+    AllAlone,
+}
+
+impl Config {
+    /// Checks and converts the arguments. Reads the ban files; touches nothing else.
+    ///
+    /// # Errors
+    /// The first value that is wrong.
+    pub fn new(args: RunArgs) -> Result<Self, ConfigError> {
+        let bans = bans(&args.bans, &args.ban_files)?;
+        in_range("--spill", u64::from(args.spill), u64::from(MOST_DESTINATIONS))?;
+        in_range("--top", args.top as u64, 1_000_000)?;
+        if let Some(intervals) = args.intervals {
+            in_range("--intervals", intervals, u64::MAX)?;
+        }
+        Ok(Self {
+            interfaces: interfaces(args.interfaces)?,
+            interval: interval(&args.interval)?,
+            intervals: args.intervals,
+            sources: sources(&args.sources)?,
+            capacity: Capacity {
+                destinations: args.spill,
+                bans: bans.len() as u32,
+            },
+            bans: bans.into(),
+            format: args.format,
+            record: args.record,
+            geo: args.geo,
+            top: args.top,
+            attach: args.attach,
+        })
+    }
+}
+
+fn in_range(option: &'static str, value: u64, most: u64) -> Result<(), ConfigError> {
+    if value == 0 || value > most {
+        Err(ConfigError::Range { option, most })
+    } else {
+        Ok(())
+    }
+}
+
+fn interval(text: &str) -> Result<Duration, ConfigError> {
+    let duration: SignedDuration = text.parse().map_err(|source| ConfigError::Duration {
+        text: text.to_owned(),
+        source,
+    })?;
+    match Duration::try_from(duration) {
+        Ok(interval) if (SHORTEST_INTERVAL..=LONGEST_INTERVAL).contains(&interval) => Ok(interval),
+        Ok(_) | Err(_) => Err(ConfigError::Interval {
+            text: text.to_owned(),
+        }),
+    }
+}
+
+fn interfaces(names: Vec<String>) -> Result<Interfaces, ConfigError> {
+    match names.as_slice() {
+        [] => Ok(Interfaces::DefaultRoute),
+        [name] if name == "all" => Ok(Interfaces::All),
+        _ if names.iter().any(|name| name == "all") => Err(ConfigError::AllAlone),
+        _ => Ok(Interfaces::Named(names)),
+    }
+}
+
+fn sources(texts: &[String]) -> Result<Sources, ConfigError> {
+    match texts {
+        [] => return Ok(Sources::Auto),
+        [text] if text == "auto" => return Ok(Sources::Auto),
+        [text] if text == "any" => return Ok(Sources::Any),
+        _ => {}
+    }
+    if let Some(text) = texts.iter().find(|text| *text == "auto" || *text == "any") {
+        return Err(ConfigError::SourceAlone { text: text.clone() });
+    }
+    let address = |text: &String| {
+        text.parse::<IpAddr>()
+            .map(|ip| ip.to_canonical())
+            .map_err(|_not_an_address| ConfigError::Source { text: text.clone() })
+    };
+    texts
+        .iter()
+        .map(address)
+        .collect::<Result<_, _>>()
+        .map(Sources::These)
+}
+
+fn bans(texts: &[String], files: &[PathBuf]) -> Result<Vec<IpNet>, ConfigError> {
+    let mut bans = Vec::new();
+    let mut known = BTreeSet::new();
+    let mut add = |net: IpNet| {
+        if known.insert(net) {
+            bans.push(net);
+        }
+    };
+    for text in texts {
+        add(prefix(text, || "--ban".to_owned())?);
+    }
+    for path in files {
+        for (number, line) in read(path)?.lines().enumerate() {
+            let text = line.split('#').next().unwrap_or_default().trim();
+            if !text.is_empty() {
+                add(prefix(text, || format!("{}:{}", path.display(), number + 1))?);
+            }
+        }
+    }
+    if bans.len() > MOST_BANS {
+        return Err(ConfigError::TooManyBans { found: bans.len() });
+    }
+    Ok(bans)
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    let bytes = fs::read(path).map_err(|source| ConfigError::BanFile {
+        path: path.to_owned(),
+        source,
+    })?;
+    // A line that is not UTF-8 is no prefix either, and is reported as one, with its number.
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn prefix(text: &str, origin: impl Fn() -> String) -> Result<IpNet, ConfigError> {
+    let net = match (text.parse::<IpNet>(), text.parse::<IpAddr>()) {
+        (Ok(net), _) => net,
+        (_, Ok(address)) => IpNet::from(address),
+        (Err(_), Err(_)) => {
+            return Err(ConfigError::Prefix {
+                origin: origin(),
+                text: text.to_owned(),
+            });
+        }
+    };
+    if net != net.trunc() {
+        return Err(ConfigError::HostBits {
+            origin: origin(),
+            net,
+        });
+    }
+    Ok(unmapped(net))
+}
+
+/// ::ffff:192.0.2.0/120 is 192.0.2.0/24.
+fn unmapped(net: IpNet) -> IpNet {
+    const MAPPED_BITS: u8 = tcpwatch_common::MAPPED_PREFIX_BITS as u8;
+    let IpNet::V6(v6) = net else { return net };
+    match (
+        to_ip(v6.addr().octets()),
+        v6.prefix_len().checked_sub(MAPPED_BITS),
+    ) {
+        (IpAddr::V4(v4), Some(bits)) => Ipv4Net::new(v4, bits).map_or(net, IpNet::V4),
+        _ => net,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(text: &str) -> Result<IpNet, String> {
+        prefix(text, || "--ban".to_owned()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_address_alone_is_a_prefix_of_one() {
+        assert_eq!(one("192.0.2.1").unwrap().to_string(), "192.0.2.1/32");
+        assert_eq!(one("2001:db8::1").unwrap().to_string(), "2001:db8::1/128");
+    }
+
+    #[test]
+    fn a_mapped_prefix_is_the_ipv4_prefix() {
+        assert_eq!(one("::ffff:192.0.2.0/120").unwrap().to_string(), "192.0.2.0/24");
+        assert_eq!(one("::/0").unwrap().to_string(), "::/0");
+    }
+
+    #[test]
+    fn host_bits_are_refused_with_both_ways_to_mean_it() {
+        let message = one("203.0.113.5/24").unwrap_err();
+        assert!(
+            message.contains("203.0.113.0/24") && message.contains("203.0.113.5 for"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn what_is_no_prefix_is_named_with_its_place() {
+        for text in [
+            "203.0.113.0/33",
+            "example.com",
+            "1.2.3",
+            "",
+            "10.0.0.0/-1",
+            "::/129",
+        ] {
+            let message = one(text).unwrap_err();
+            assert!(
+                message.starts_with("--ban: ") && message.contains(text),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_ban_file_has_comments_and_names_its_bad_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("bans");
+        fs::write(&path, "# relays\n192.0.2.1 # one\n\n 203.0.113.0/24\n192.0.2.1\n").unwrap();
+        let nets = bans(&[], std::slice::from_ref(&path)).unwrap();
+        assert_eq!(
+            nets.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["192.0.2.1/32", "203.0.113.0/24"]
+        );
+        fs::write(&path, b"192.0.2.1\n\xff\xfe\n").unwrap();
+        let message = bans(&[], std::slice::from_ref(&path)).unwrap_err().to_string();
+        assert!(message.contains("bans:2: "), "{message}");
+    }
+
+    #[test]
+    fn intervals_have_bounds() {
+        for (text, expected) in [
+            ("100ms", 100),
+            ("20s", 20_000),
+            ("1m 30s", 90_000),
+            ("24h", 86_400_000),
+        ] {
+            assert_eq!(interval(text).unwrap(), Duration::from_millis(expected), "{text}");
+        }
+        for text in ["0s", "99ms", "25h", "-20s", "abc", "", "20"] {
+            assert!(
+                interval(text).unwrap_err().to_string().starts_with("--interval"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn all_and_auto_and_any_stand_alone() {
+        let names = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        assert_eq!(interfaces(names(&[])).unwrap(), Interfaces::DefaultRoute);
+        assert_eq!(interfaces(names(&["all"])).unwrap(), Interfaces::All);
+        assert!(interfaces(names(&["all", "eth0"])).is_err());
+        assert_eq!(sources(&names(&["any"])).unwrap(), Sources::Any);
+        assert!(sources(&names(&["192.0.2.1", "any"])).is_err());
+        assert!(sources(&names(&["192.0.2"])).is_err());
+    }
+}

@@ -1,0 +1,81 @@
+//! The command: dispatches, turns errors into one line and an exit status, and nothing else.
+
+use std::future::Future;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use tcpwatch::cli::{Cli, Command, RunArgs};
+use tcpwatch::config::Config;
+use tcpwatch::pipeline::{self, PipelineError};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Failed while running.
+const FAILED: u8 = 1;
+/// Wrong usage or configuration; nothing was touched.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Run(args) => watch(args),
+    }
+}
+
+fn watch(args: RunArgs) -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("TCPWATCH_LOG")
+        .unwrap_or_else(|_unset_or_invalid| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .without_time()
+        .init();
+    let config = match Config::new(args) {
+        Ok(config) => config,
+        Err(error) => return complain(&error.into(), USAGE),
+    };
+    match start(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let before_start = error
+                .downcast_ref::<PipelineError>()
+                .is_none_or(PipelineError::before_start);
+            complain(&error, if before_start { USAGE } else { FAILED })
+        }
+    }
+}
+
+fn start(config: Config) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let stop = stop_signal()?;
+        Ok(pipeline::run(config, stop).await?)
+    })
+}
+
+/// Ready when the first SIGINT or SIGTERM arrives. The handlers are in place when this returns.
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// One line, whatever the causes contain.
+#[expect(
+    clippy::print_stderr,
+    reason = "the answer to the person who started the program"
+)]
+fn complain(error: &anyhow::Error, status: u8) -> ExitCode {
+    let line = format!("{error:#}");
+    eprintln!(
+        "tcpwatch: {}",
+        line.split_whitespace().collect::<Vec<_>>().join(" ")
+    );
+    ExitCode::from(status)
+}

@@ -1,0 +1,123 @@
+//! A tally becomes a record: names, places and order. Pure but for the enricher's own look-ups.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use tcpwatch_common::{Address, Counts};
+
+use crate::enrich::{Enricher, scope};
+use crate::kernel::drain::Moment;
+use crate::kernel::policy::to_ip;
+use crate::record::{BannedPrefix, Destination, Record, RecordTotals, SCHEMA, WatchedInterface};
+use crate::tally::Tally;
+
+/// What `source` holds for a packet that was let through by `--source any` from an address that is not ours.
+const NO_SOURCE: Address = [0; 16];
+
+/// Who is speaking: the same in every record of a run.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The host's name.
+    pub host: Arc<str>,
+    /// The kernel's identifier of this boot.
+    pub boot_id: Arc<str>,
+    /// Identifier of this run.
+    pub run: Arc<str>,
+}
+
+/// What a record says of its interval, besides the counts.
+#[derive(Debug)]
+pub struct Interval<'a> {
+    /// Number of the record.
+    pub seq: u64,
+    /// When it began.
+    pub start: Moment,
+    /// When it ended.
+    pub end: Moment,
+    /// Whether it was cut short.
+    pub partial: bool,
+    /// What is watched.
+    pub interfaces: Vec<WatchedInterface>,
+    /// Interface names by number.
+    pub names: &'a HashMap<u32, Arc<str>>,
+    /// The banned prefixes, in the order of their counters.
+    pub bans: &'a [IpNet],
+}
+
+/// Puts the record together.
+pub fn record(
+    identity: &Identity,
+    interval: Interval<'_>,
+    tally: Tally,
+    enricher: &mut dyn Enricher,
+) -> Record {
+    let mut destinations: Vec<Destination> = tally
+        .destinations
+        .into_iter()
+        .map(|(key, Counts { packets, bytes })| {
+            let address = to_ip(key.destination);
+            let interface = interval
+                .names
+                .get(&key.ifindex)
+                .map_or_else(|| Arc::from(key.ifindex.to_string()), Arc::clone);
+            Destination {
+                address,
+                source: (key.source != NO_SOURCE).then(|| to_ip(key.source)),
+                interface,
+                packets,
+                bytes,
+                tcp_connections: None,
+                quic_connections: None,
+                scope: scope(address),
+                place: enricher.place(address),
+                names: None,
+            }
+        })
+        .collect();
+    destinations.sort_unstable_by(|a, b| {
+        b.packets
+            .cmp(&a.packets)
+            .then_with(|| a.address.cmp(&b.address))
+            .then_with(|| a.source.cmp(&b.source))
+            .then_with(|| a.interface.cmp(&b.interface))
+    });
+    Record {
+        schema: SCHEMA,
+        host: Arc::clone(&identity.host),
+        boot_id: Arc::clone(&identity.boot_id),
+        run: Arc::clone(&identity.run),
+        seq: interval.seq,
+        start: interval.start.wall,
+        end: interval.end.wall,
+        seconds: interval
+            .end
+            .monotonic
+            .saturating_duration_since(interval.start.monotonic)
+            .as_secs_f64(),
+        partial: interval.partial,
+        interfaces: interval.interfaces,
+        totals: RecordTotals::from(&tally.totals),
+        skbs: tally.totals.skbs,
+        balanced: tally.balanced,
+        drains: tally.drains,
+        geo: enricher.files(),
+        destinations,
+        banned: banned(interval.bans, &tally.bans),
+    }
+}
+
+fn banned(bans: &[IpNet], counts: &[Counts]) -> Vec<BannedPrefix> {
+    let mut banned: Vec<BannedPrefix> = bans
+        .iter()
+        .zip(counts)
+        .filter(|(_, counts)| **counts != Counts::default())
+        .map(|(prefix, Counts { packets, bytes })| BannedPrefix {
+            prefix: *prefix,
+            packets: *packets,
+            bytes: *bytes,
+        })
+        .collect();
+    banned.sort_by(|a, b| b.packets.cmp(&a.packets).then_with(|| a.prefix.cmp(&b.prefix)));
+    banned
+}

@@ -1,0 +1,159 @@
+//! The block on stderr that says, at the start, what is watched and where the records go.
+
+use std::fmt::Write as _;
+
+use jiff::civil::Date;
+
+use super::watch::Watch;
+use crate::config::{Config, Interfaces, Sources};
+use crate::net::Interface;
+use crate::record::{GeoFile, WatchedInterface};
+use crate::sink::Format;
+
+/// Addresses and prefixes named one by one; the rest is a number.
+const NAMED: usize = 4;
+
+/// Prints the block.
+#[expect(
+    clippy::print_stderr,
+    reason = "for the person who starts the program, whatever the log level"
+)]
+pub fn print(config: &Config, watch: &Watch, geo: &[GeoFile], format: Format) {
+    let watched: Vec<_> = watch.for_record().into_iter().zip(watch.interfaces()).collect();
+    let today = jiff::ZonedDateTime::now().date();
+    eprint!("{}", text(config, &watched, geo, format, today));
+}
+
+fn text(
+    config: &Config,
+    watched: &[(WatchedInterface, &Interface)],
+    geo: &[GeoFile],
+    format: Format,
+    today: Date,
+) -> String {
+    let mut lines: Vec<(&str, String)> = Vec::new();
+    for (entry, interface) in watched {
+        let state = if interface.up { "" } else { ", down" };
+        lines.push((
+            "interface",
+            format!(
+                "{} ({}{state}): {}",
+                entry.name,
+                entry.attach,
+                some(&interface.addresses)
+            ),
+        ));
+    }
+    lines.push((
+        "counted",
+        match &config.sources {
+            Sources::Auto => "packets from the interface's own addresses, followed live".to_owned(),
+            Sources::Any => "packets from any source".to_owned(),
+            Sources::These(addresses) => format!("packets from {}", some(addresses)),
+        },
+    ));
+    lines.push((
+        "left out",
+        if config.bans.is_empty() {
+            "nothing (--ban PREFIX leaves a destination out)".to_owned()
+        } else {
+            some(&*config.bans)
+        },
+    ));
+    let end = config
+        .intervals
+        .map_or_else(String::new, |n| format!(", {n} of them"));
+    lines.push((
+        "interval",
+        format!(
+            "{:#}{end}",
+            jiff::SignedDuration::try_from(config.interval).unwrap_or_default()
+        ),
+    ));
+    if geo.is_empty() {
+        lines.push(("places", "unknown: no place database (see above)".to_owned()));
+    }
+    for file in geo {
+        lines.push((
+            "places",
+            format!(
+                "{} ({}, built {}{})",
+                file.file,
+                file.kind,
+                file.built,
+                age(file.built, today)
+            ),
+        ));
+    }
+    lines.push(("records", format!("{} on stdout", name(format))));
+    if let Some(path) = &config.record {
+        lines.push((
+            "records",
+            format!("json appended to {} (SIGHUP opens it anew)", path.display()),
+        ));
+    }
+    let follows = match config.interfaces {
+        Interfaces::DefaultRoute => " of the default route",
+        Interfaces::All | Interfaces::Named(_) => "",
+    };
+    let mut text = format!(
+        "tcpwatch {} is watching outgoing traffic{follows}; Ctrl-C ends it with a last record\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    let mut before = "";
+    for (label, value) in lines {
+        let shown = if label == before { "" } else { label };
+        before = label;
+        // Writing to a string does not fail.
+        writeln!(text, "  {shown:<9}  {value}").unwrap_or_default();
+    }
+    text
+}
+
+const fn name(format: Format) -> &'static str {
+    match format {
+        Format::Table => "table",
+        Format::Classic => "classic",
+        Format::Json => "json",
+        Format::Csv => "csv",
+    }
+}
+
+/// The first few, and how many more there are.
+fn some<T: ToString>(items: impl IntoIterator<Item = T, IntoIter: ExactSizeIterator>) -> String {
+    let mut items = items.into_iter();
+    let total = items.len();
+    let mut names: Vec<String> = items.by_ref().take(NAMED).map(|item| item.to_string()).collect();
+    match total.saturating_sub(NAMED) {
+        0 if names.is_empty() => return "no address".to_owned(),
+        0 => {}
+        more => names.push(format!("and {more} more")),
+    }
+    names.join(", ")
+}
+
+fn age(built: Date, today: Date) -> String {
+    match built.until(today).map(|span| span.get_days()) {
+        Ok(days) if days > 0 => format!(", {days} days ago"),
+        Ok(_) | Err(_) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lists_end_in_a_number() {
+        assert_eq!(some(["a"; 0]), "no address");
+        assert_eq!(some(["a", "b"]), "a, b");
+        assert_eq!(some(["a", "b", "c", "d", "e", "f"]), "a, b, c, d, and 2 more");
+    }
+
+    #[test]
+    fn the_age_of_a_database_is_in_days() {
+        let today = jiff::civil::date(2026, 3, 1);
+        assert_eq!(age(jiff::civil::date(2026, 1, 1), today), ", 59 days ago");
+        assert_eq!(age(today, today), "");
+    }
+}

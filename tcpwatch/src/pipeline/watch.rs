@@ -1,0 +1,458 @@
+//! Which interfaces are watched now, and what follows from it: attachments and the policy.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use tcpwatch_common::SourceKey;
+
+use crate::config::{Interfaces, Sources};
+use crate::kernel::attach::{AttachError, Attacher, Attachment, LinkLayer};
+use crate::kernel::policy::{PolicySet, to_address};
+use crate::net::{Interface, LOOPBACK_INDEX};
+use crate::record::WatchedInterface;
+
+/// Why there is nothing to watch.
+#[derive(Debug, thiserror::Error)]
+pub enum ChoiceError {
+    /// A name that no interface has.
+    #[error("no interface {name}: there are {present}")]
+    NoSuch {
+        /// As typed.
+        name: String,
+        /// What there is.
+        present: String,
+    },
+    /// An interface that cannot send anything of its own.
+    #[error(
+        "{name} has no address, so nothing leaves it from an own source: give it one, or count all packets with --source any"
+    )]
+    NoAddress {
+        /// The interface.
+        name: Arc<str>,
+    },
+    /// A kind of device whose frames we cannot read.
+    #[error(
+        "{name} is a device of type {kind} (ARPHRD), whose frames tcpwatch cannot read: watch the interface below or above it"
+    )]
+    Kind {
+        /// The interface.
+        name: Arc<str>,
+        /// Its type.
+        kind: u16,
+    },
+    /// No way to the internet.
+    #[error("no default route: name the interface to watch with --interface; there are {present}")]
+    NoDefaultRoute {
+        /// What there is.
+        present: String,
+    },
+    /// `all`, but none is up.
+    #[error("no interface but lo is up: bring one up, or name one with --interface; there are {present}")]
+    NoneUp {
+        /// What there is.
+        present: String,
+    },
+}
+
+/// An interface of the snapshot that can be attached to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// The interface.
+    pub interface: Interface,
+    /// How its frames begin.
+    pub layer: LinkLayer,
+}
+
+/// The interfaces to begin with.
+///
+/// # Errors
+/// The first reason why the operator would not get what he asked for.
+pub fn choose_first(
+    choice: &Interfaces,
+    sources: &Sources,
+    present: &[Interface],
+    defaults: &BTreeSet<u32>,
+) -> Result<Vec<Candidate>, ChoiceError> {
+    if let Interfaces::Named(names) = choice
+        && let Some(name) = names
+            .iter()
+            .find(|name| !present.iter().any(|interface| *interface.name == ***name))
+    {
+        return Err(ChoiceError::NoSuch {
+            name: name.clone(),
+            present: names_of(present),
+        });
+    }
+    let chosen: Vec<&Interface> = present
+        .iter()
+        .filter(|interface| wanted(choice, interface, defaults))
+        .collect();
+    if chosen.is_empty() {
+        let present = names_of(present);
+        return Err(match choice {
+            Interfaces::All => ChoiceError::NoneUp { present },
+            Interfaces::DefaultRoute | Interfaces::Named(_) => ChoiceError::NoDefaultRoute { present },
+        });
+    }
+    if *choice != Interfaces::All
+        && *sources == Sources::Auto
+        && let Some(interface) = chosen.iter().find(|interface| interface.addresses.is_empty())
+    {
+        return Err(ChoiceError::NoAddress {
+            name: Arc::clone(&interface.name),
+        });
+    }
+    let mut candidates = Vec::new();
+    for interface in chosen {
+        match interface.layer {
+            Some(layer) => candidates.push(Candidate {
+                interface: interface.clone(),
+                layer,
+            }),
+            None if *choice == Interfaces::All => {
+                tracing::info!(
+                    "{}: not watched: device type {} cannot be read",
+                    interface.name,
+                    interface.kind
+                );
+            }
+            None => {
+                return Err(ChoiceError::Kind {
+                    name: Arc::clone(&interface.name),
+                    kind: interface.kind,
+                });
+            }
+        }
+    }
+    Ok(candidates)
+}
+
+fn wanted(choice: &Interfaces, interface: &Interface, defaults: &BTreeSet<u32>) -> bool {
+    match choice {
+        Interfaces::DefaultRoute => defaults.contains(&interface.index),
+        Interfaces::All => interface.up && interface.index != LOOPBACK_INDEX,
+        Interfaces::Named(names) => names.iter().any(|name| **name == *interface.name),
+    }
+}
+
+fn names_of(present: &[Interface]) -> String {
+    let mut names: Vec<&str> = present.iter().map(|interface| &*interface.name).collect();
+    names.sort_unstable();
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
+}
+
+/// What a look at the network leads to.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// Newly chosen interfaces, to be attached to after `policy` is in force.
+    pub attach: Vec<Candidate>,
+    /// The policy, when it is another than before.
+    pub policy: Option<PolicySet>,
+}
+
+/// One watched interface.
+#[derive(Debug)]
+struct Watched {
+    interface: Interface,
+    attachment: Attachment,
+}
+
+/// The watched interfaces.
+pub struct Watch {
+    choice: Interfaces,
+    sources: Sources,
+    bans: Arc<[IpNet]>,
+    attacher: Attacher,
+    watched: BTreeMap<u32, Watched>,
+    /// Interfaces whose packets may still be in the tally, although they may be gone.
+    names: HashMap<u32, Arc<str>>,
+    policy: PolicySet,
+    /// Interfaces that could not be attached to, so that this is said once.
+    failed: BTreeSet<u32>,
+}
+
+impl Watch {
+    /// Begins with nothing attached. `first` are the interfaces that the first policy is for.
+    #[must_use]
+    pub fn new(
+        choice: Interfaces,
+        sources: Sources,
+        bans: Arc<[IpNet]>,
+        attacher: Attacher,
+        first: &[Candidate],
+    ) -> Self {
+        let policy = policy(
+            &sources,
+            &bans,
+            first.iter().map(|candidate| &candidate.interface),
+        );
+        Self {
+            choice,
+            sources,
+            bans,
+            attacher,
+            watched: BTreeMap::new(),
+            names: HashMap::new(),
+            policy,
+            failed: BTreeSet::new(),
+        }
+    }
+
+    /// The policy that should be in force.
+    #[must_use]
+    pub const fn policy(&self) -> &PolicySet {
+        &self.policy
+    }
+
+    /// Attaches to one more interface.
+    ///
+    /// # Errors
+    /// Nothing of ours is on it then.
+    pub async fn attach(&mut self, candidate: Candidate) -> Result<(), AttachError> {
+        let Candidate { interface, layer } = candidate;
+        let attachment = self
+            .attacher
+            .attach(&interface.name, interface.index, layer)
+            .await?;
+        if attachment.behind > 0 {
+            tracing::warn!(
+                "{}: {} filters of others run before tcpwatch on the clsact hook: what they drop or accept finally is not counted",
+                interface.name,
+                attachment.behind
+            );
+        }
+        self.names.insert(interface.index, Arc::clone(&interface.name));
+        self.watched.insert(
+            interface.index,
+            Watched {
+                interface,
+                attachment,
+            },
+        );
+        Ok(())
+    }
+
+    /// Takes in what the network looks like now: lets go of interfaces that are gone, and says what else is to be done.
+    pub fn update(&mut self, present: &[Interface], defaults: &BTreeSet<u32>) -> Changes {
+        self.watched.retain(|index, watched| {
+            let still = present.iter().any(|interface| interface.index == *index);
+            if !still {
+                tracing::warn!(
+                    "{}: the interface is gone; watching for its return",
+                    watched.interface.name
+                );
+            }
+            still
+        });
+        self.failed
+            .retain(|index| present.iter().any(|interface| interface.index == *index));
+        let mut attach = Vec::new();
+        for interface in present {
+            if let Some(watched) = self.watched.get_mut(&interface.index) {
+                if watched.interface != *interface {
+                    self.names.insert(interface.index, Arc::clone(&interface.name));
+                    watched.interface = interface.clone();
+                }
+            } else if let Some(layer) = interface.layer
+                && wanted(&self.choice, interface, defaults)
+                && !self.failed.contains(&interface.index)
+            {
+                attach.push(Candidate {
+                    interface: interface.clone(),
+                    layer,
+                });
+            }
+        }
+        let interfaces = self
+            .interfaces()
+            .chain(attach.iter().map(|candidate| &candidate.interface));
+        let policy = policy(&self.sources, &self.bans, interfaces);
+        let changed = policy != self.policy;
+        self.policy = policy;
+        Changes {
+            attach,
+            policy: changed.then(|| self.policy.clone()),
+        }
+    }
+
+    /// Attaches to interfaces that came while running; a failure is said once and leaves the others alone.
+    pub async fn attach_late(&mut self, candidates: Vec<Candidate>) {
+        for candidate in candidates {
+            let (name, index) = (Arc::clone(&candidate.interface.name), candidate.interface.index);
+            match self.attach(candidate).await {
+                Ok(()) => tracing::info!("{name}: watching"),
+                Err(error) => {
+                    self.failed.insert(index);
+                    tracing::error!("not watching {name}: {:#}", anyhow::Error::from(error));
+                }
+            }
+        }
+    }
+
+    /// Takes the program off every interface.
+    pub fn detach_all(&mut self) {
+        self.watched.clear();
+    }
+
+    /// The watched interfaces.
+    pub fn interfaces(&self) -> impl Iterator<Item = &Interface> {
+        self.watched.values().map(|watched| &watched.interface)
+    }
+
+    /// The watched interfaces, as the record names them.
+    #[must_use]
+    pub fn for_record(&self) -> Vec<WatchedInterface> {
+        let entry = |watched: &Watched| WatchedInterface {
+            name: Arc::clone(&watched.interface.name),
+            attach: watched.attachment.hook.name(),
+        };
+        self.watched.values().map(entry).collect()
+    }
+
+    /// Names by interface number, also of interfaces that went away during the interval.
+    #[must_use]
+    pub const fn names(&self) -> &HashMap<u32, Arc<str>> {
+        &self.names
+    }
+
+    /// Forgets interfaces that were gone before the interval that has just been recorded ended.
+    pub fn forget_gone(&mut self) {
+        self.names.retain(|index, _| self.watched.contains_key(index));
+    }
+}
+
+fn policy<'a>(
+    sources: &Sources,
+    bans: &Arc<[IpNet]>,
+    interfaces: impl Iterator<Item = &'a Interface>,
+) -> PolicySet {
+    let mut set = PolicySet {
+        any_source: *sources == Sources::Any,
+        bans: Arc::clone(bans),
+        ..PolicySet::default()
+    };
+    for interface in interfaces {
+        let addresses = match sources {
+            Sources::Auto | Sources::Any => &interface.addresses,
+            Sources::These(addresses) => addresses,
+        };
+        set.sources.extend(addresses.iter().map(|ip| SourceKey {
+            address: to_address(*ip),
+            ifindex: interface.index,
+        }));
+    }
+    set
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interface(index: u32, name: &str, addresses: &[&str]) -> Interface {
+        Interface {
+            index,
+            name: name.into(),
+            layer: Some(LinkLayer::Ethernet),
+            kind: libc::ARPHRD_ETHER,
+            up: true,
+            addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+        }
+    }
+
+    fn present() -> Vec<Interface> {
+        vec![
+            Interface {
+                kind: libc::ARPHRD_LOOPBACK,
+                ..interface(1, "lo", &["127.0.0.1"])
+            },
+            interface(2, "eth0", &["198.51.100.7", "2001:db8::7"]),
+            interface(3, "eth1", &[]),
+            Interface {
+                layer: None,
+                kind: 280,
+                ..interface(4, "can0", &["192.0.2.9"])
+            },
+        ]
+    }
+
+    fn chosen(choice: &Interfaces, sources: &Sources, defaults: &[u32]) -> Result<Vec<String>, String> {
+        choose_first(choice, sources, &present(), &defaults.iter().copied().collect())
+            .map(|candidates| candidates.iter().map(|c| c.interface.name.to_string()).collect())
+            .map_err(|error| error.to_string())
+    }
+
+    fn named(name: &str) -> Interfaces {
+        Interfaces::Named(vec![name.to_owned()])
+    }
+
+    #[test]
+    fn without_a_name_the_interfaces_of_the_default_route_are_watched() {
+        assert_eq!(
+            chosen(&Interfaces::DefaultRoute, &Sources::Auto, &[2]).unwrap(),
+            ["eth0"]
+        );
+        let message = chosen(&Interfaces::DefaultRoute, &Sources::Auto, &[]).unwrap_err();
+        assert_eq!(
+            message,
+            "no default route: name the interface to watch with --interface; there are can0, eth0, eth1, lo"
+        );
+    }
+
+    #[test]
+    fn all_leaves_out_lo_and_what_cannot_be_read() {
+        assert_eq!(
+            chosen(&Interfaces::All, &Sources::Auto, &[]).unwrap(),
+            ["eth0", "eth1"]
+        );
+    }
+
+    #[test]
+    fn a_named_interface_must_exist_have_an_address_and_be_readable() {
+        assert_eq!(chosen(&named("eth0"), &Sources::Auto, &[]).unwrap(), ["eth0"]);
+        assert!(
+            chosen(&named("eth9"), &Sources::Auto, &[])
+                .unwrap_err()
+                .starts_with("no interface eth9: there are can0")
+        );
+        assert!(
+            chosen(&named("eth1"), &Sources::Auto, &[])
+                .unwrap_err()
+                .starts_with("eth1 has no address")
+        );
+        assert_eq!(chosen(&named("eth1"), &Sources::Any, &[]).unwrap(), ["eth1"]);
+        assert!(
+            chosen(&named("can0"), &Sources::Auto, &[])
+                .unwrap_err()
+                .contains("type 280")
+        );
+    }
+
+    #[test]
+    fn given_sources_hold_on_every_watched_interface_and_own_addresses_on_theirs() {
+        let interfaces = [
+            interface(2, "eth0", &["198.51.100.7"]),
+            interface(3, "eth1", &["198.51.100.8"]),
+        ];
+        let keys = |sources: &Sources| {
+            let set = policy(sources, &Arc::default(), interfaces.iter());
+            set.sources
+                .iter()
+                .map(|key| (crate::kernel::policy::to_ip(key.address).to_string(), key.ifindex))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            keys(&Sources::Auto),
+            [("198.51.100.7".to_owned(), 2), ("198.51.100.8".to_owned(), 3)]
+        );
+        let these = Sources::These(["192.0.2.5".parse().unwrap()].into());
+        assert_eq!(
+            keys(&these),
+            [("192.0.2.5".to_owned(), 2), ("192.0.2.5".to_owned(), 3)]
+        );
+    }
+}
