@@ -30,7 +30,8 @@ fn main() -> anyhow::Result<()> {
 
     // aya-ebpf and the two programs use one unstable feature each on the BPF target. Naming the crates allows it there
     // and nowhere else, and keeps aya-build from asking for `-Z build-std`, which the Debian compiler does not need.
-    let debian = !succeeds("rustup", &["--version"]) || succeeds("rustup", &["run", DEBIAN, "rustc", "--version"]);
+    let debian =
+        !succeeds("rustup", &["--version"]) || succeeds("rustup", &["run", DEBIAN, "rustc", "--version"]);
     if debian {
         // SAFETY: the build script has one thread.
         unsafe { env::set_var("RUSTC_BOOTSTRAP", "aya_ebpf,tcpwatch_egress,tcpwatch_comparison") };
@@ -40,10 +41,16 @@ fn main() -> anyhow::Result<()> {
         root_dir: concat!(env!("CARGO_MANIFEST_DIR"), "/../tcpwatch-ebpf"),
         ..Default::default()
     };
-    aya_build::build_ebpf([package], Toolchain::Custom(if debian { DEBIAN } else { NIGHTLY }))
-        .context("the eBPF programs cannot be compiled: run `cargo xtask setup`, which installs what that needs")
+    aya_build::build_ebpf(
+        [package],
+        Toolchain::Custom(if debian { DEBIAN } else { NIGHTLY }),
+    )
+    .context("the eBPF programs cannot be compiled: run `cargo xtask setup`, which installs what that needs")
 }
 
 fn succeeds(program: &str, arguments: &[&str]) -> bool {
-    Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
+    Command::new(program)
+        .args(arguments)
+        .output()
+        .is_ok_and(|output| output.status.success())
 }

@@ -17,8 +17,8 @@ const ADDRESS_BITS: u32 = size_of::<Address>() as u32 * 8;
 
 /// Puts one socket buffer into its bucket.
 #[inline(always)]
-pub fn packet(ctx: &TcContext, key: &mut Key, parsed: Parsed) {
-    let wire = on_the_wire(ctx, parsed);
+pub fn packet(ctx: &TcContext, parsed: Parsed<'_>) {
+    let wire = on_the_wire(ctx, &parsed);
     let Some(word) = GENERATION.get_ptr(0) else { return };
     // SAFETY: points into a map value. The daemon changes it at any time, so it is read exactly once: everything that
     // this packet writes goes to the same generation.
@@ -29,8 +29,8 @@ pub fn packet(ctx: &TcContext, key: &mut Key, parsed: Parsed) {
     let outcome = match parsed {
         // One branch for each generation, not a pointer to one of them: with a map that the verifier does not know as a
         // constant, look-ups are no longer inlined.
-        Parsed::Ip { .. } if generation == 0 => classify(key, wire, &SIDE_0, 0),
-        Parsed::Ip { .. } => classify(key, wire, &SIDE_1, 1),
+        Parsed::Ip { key, .. } if generation == 0 => classify(key, wire, &SIDE_0, 0),
+        Parsed::Ip { key, .. } => classify(key, wire, &SIDE_1, 1),
         Parsed::Not(outcome) => outcome,
         // The copying parser reaches everything.
         Parsed::OutOfReach => Outcome::Malformed,
@@ -61,7 +61,7 @@ fn classify_new(key: &mut Key, wire: Counts, side: &Side, generation: u32) -> Ou
             return Outcome::OtherSource;
         }
         // Whatever a router forwards: kept per destination only, or clients x destinations would fill the table.
-        key.source = [0; 4];
+        key.forget_source();
     }
     if policy.flags & POLICY_BANS != 0
         && let Some(ban) = side.bans.get(lpm_trie::Key::new(ADDRESS_BITS, key.flow().destination))
@@ -96,7 +96,7 @@ fn add_to_known(side: &Side, key: &FlowKey, wire: Counts) -> bool {
 
 /// Packets and bytes as they leave the device.
 #[inline(always)]
-fn on_the_wire(ctx: &TcContext, parsed: Parsed) -> Counts {
+fn on_the_wire(ctx: &TcContext, parsed: &Parsed<'_>) -> Counts {
     // SAFETY: context fields; the verifier turns them into loads from the socket buffer.
     let (wire_len, gso_size) = unsafe { ((*skb(ctx)).wire_len, (*skb(ctx)).gso_size) };
     // SAFETY: as above.
@@ -104,7 +104,13 @@ fn on_the_wire(ctx: &TcContext, parsed: Parsed) -> Counts {
     let packets = match (gso_size, gso_segs, parsed) {
         (0, ..) => 1,
         (_, 1.., _) => gso_segs,
-        (_, 0, Parsed::Ip { protocol, transport }) => segments(ctx, protocol, transport),
+        (
+            _,
+            0,
+            Parsed::Ip {
+                protocol, transport, ..
+            },
+        ) => segments(ctx, *protocol, *transport),
         (_, 0, Parsed::Not(_) | Parsed::OutOfReach) => segments(ctx, 0, 0),
     };
     Counts {

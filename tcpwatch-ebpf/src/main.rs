@@ -18,15 +18,14 @@ use aya_ebpf::bindings::TC_ACT_UNSPEC;
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 
-use crate::parse::{Key, Parsed};
+use crate::parse::{Parsed, Slot};
 
 /// For devices whose frames begin with an Ethernet header.
 #[classifier]
 pub fn tcpwatch_l2(ctx: TcContext) -> i32 {
-    let mut key = Key::new();
-    match parse::ethernet::<true>(&ctx, &mut key) {
-        Parsed::OutOfReach => ethernet_with_copies(&ctx, &mut key),
-        parsed => count::packet(&ctx, &mut key, parsed),
+    match parse::ethernet::<true>(&ctx, &mut Slot::uninit()) {
+        Parsed::OutOfReach => ethernet_with_copies(&ctx),
+        parsed => count::packet(&ctx, parsed),
     }
     // Any other value would end the chain for the programs behind us (net/core/dev.c, tcx_run()).
     TC_ACT_UNSPEC
@@ -35,25 +34,22 @@ pub fn tcpwatch_l2(ctx: TcContext) -> i32 {
 /// For devices whose packets begin with the IP header: tun, WireGuard, PPP.
 #[classifier]
 pub fn tcpwatch_l3(ctx: TcContext) -> i32 {
-    let mut key = Key::new();
-    match parse::raw_ip::<true>(&ctx, &mut key) {
-        Parsed::OutOfReach => raw_ip_with_copies(&ctx, &mut key),
-        parsed => count::packet(&ctx, &mut key, parsed),
+    match parse::raw_ip::<true>(&ctx, &mut Slot::uninit()) {
+        Parsed::OutOfReach => raw_ip_with_copies(&ctx),
+        parsed => count::packet(&ctx, parsed),
     }
     TC_ACT_UNSPEC
 }
 
 // The rare way of parsing is a function of its own, so that the usual way stays short.
 #[inline(never)]
-fn ethernet_with_copies(ctx: &TcContext, key: &mut Key) {
-    let parsed = parse::ethernet::<false>(ctx, key);
-    count::packet(ctx, key, parsed);
+fn ethernet_with_copies(ctx: &TcContext) {
+    count::packet(ctx, parse::ethernet::<false>(ctx, &mut Slot::uninit()));
 }
 
 #[inline(never)]
-fn raw_ip_with_copies(ctx: &TcContext, key: &mut Key) {
-    let parsed = parse::raw_ip::<false>(ctx, key);
-    count::packet(ctx, key, parsed);
+fn raw_ip_with_copies(ctx: &TcContext) {
+    count::packet(ctx, parse::raw_ip::<false>(ctx, &mut Slot::uninit()));
 }
 
 // A panic that is left in the object is refused by the verifier (an endless loop) instead of being undefined.

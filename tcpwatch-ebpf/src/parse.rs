@@ -39,15 +39,10 @@ const _: () = assert!(size_of::<Key>() == size_of::<FlowKey>() && align_of::<Key
 const _: () = assert!(offset_of!(FlowKey, source) == offset_of!(Key, source));
 const _: () = assert!(offset_of!(Key, ifindex) - offset_of!(Key, source) == offset_of!(SourceKey, ifindex));
 
-impl Key {
-    pub const fn new() -> Self {
-        Self {
-            destination: [0; ADDRESS],
-            source: [0; ADDRESS],
-            ifindex: 0,
-        }
-    }
+/// Where a key is made. Not cleared beforehand: the compiler would call a function that clears byte by byte.
+pub type Slot = MaybeUninit<Key>;
 
+impl Key {
     #[inline(always)]
     pub fn flow(&self) -> &FlowKey {
         // SAFETY: same size, alignment and layout, asserted above; integers only.
@@ -61,6 +56,16 @@ impl Key {
         unsafe { &*core::ptr::from_ref(self).byte_add(offset_of!(Key, source)).cast() }
     }
 
+    /// Leaves only the destination to count under.
+    #[inline(always)]
+    pub fn forget_source(&mut self) {
+        for word in &mut self.source {
+            // Volatile: the compiler would call a function that clears byte by byte in a loop.
+            // SAFETY: a reference is valid and aligned.
+            unsafe { core::ptr::from_mut(word).write_volatile(0) };
+        }
+    }
+
     #[inline(always)]
     pub fn is_ipv4(&self) -> bool {
         self.destination[0] == 0 && self.destination[1] == 0 && self.destination[2] == MAPPED
@@ -68,11 +73,15 @@ impl Key {
 }
 
 /// What parsing comes to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Parsed {
-    /// The key is complete. The protocol that the IP header names, and where it would begin; IPv6 extension headers are
-    /// not followed.
-    Ip { protocol: u8, transport: u32 },
+pub enum Parsed<'k> {
+    /// A packet with addresses.
+    Ip {
+        key: &'k mut Key,
+        /// What the IP header says comes next. IPv6 extension headers are not followed.
+        protocol: u8,
+        /// Where that would begin.
+        transport: u32,
+    },
     /// Not a packet with addresses.
     Not(Outcome),
     /// A header is not where `DIRECT` looks for it.
@@ -127,7 +136,7 @@ fn ether_type<const DIRECT: bool>(ctx: &TcContext, offset: u32) -> Option<u16> {
 /// A frame with an Ethernet header and up to two VLAN tags in it. The frame's own type decides: `skb->protocol` is what
 /// the sender of a raw packet claims.
 #[inline(always)]
-pub fn ethernet<const DIRECT: bool>(ctx: &TcContext, key: &mut Key) -> Parsed {
+pub fn ethernet<'k, const DIRECT: bool>(ctx: &TcContext, slot: &'k mut Slot) -> Parsed<'k> {
     let mut offset = ETHERNET_BYTES;
     let Some(mut kind) = ether_type::<DIRECT>(ctx, ETHER_TYPE) else {
         return missing::<DIRECT>();
@@ -146,33 +155,31 @@ pub fn ethernet<const DIRECT: bool>(ctx: &TcContext, key: &mut Key) -> Parsed {
             };
         }
     }
-    ip::<DIRECT>(ctx, kind, offset, key)
+    ip::<DIRECT>(ctx, kind, offset, slot)
 }
 
 /// A packet that begins with its IP header.
 #[inline(always)]
-pub fn raw_ip<const DIRECT: bool>(ctx: &TcContext, key: &mut Key) -> Parsed {
+pub fn raw_ip<'k, const DIRECT: bool>(ctx: &TcContext, slot: &'k mut Slot) -> Parsed<'k> {
     // SAFETY: a context field; the verifier turns it into a load from the socket buffer.
     let protocol = unsafe { (*skb(ctx)).protocol };
-    ip::<DIRECT>(ctx, protocol as u16, 0, key)
+    ip::<DIRECT>(ctx, protocol as u16, 0, slot)
 }
 
 /// `kind` in network byte order, as `EtherType` has it.
 #[inline(always)]
-fn ip<const DIRECT: bool>(ctx: &TcContext, kind: u16, offset: u32, key: &mut Key) -> Parsed {
-    // SAFETY: a context field; the verifier turns it into a load from the socket buffer.
-    key.ifindex = unsafe { (*skb(ctx)).ifindex };
+fn ip<'k, const DIRECT: bool>(ctx: &TcContext, kind: u16, offset: u32, slot: &'k mut Slot) -> Parsed<'k> {
     if kind == EtherType::Ipv4 as u16 {
-        ipv4::<DIRECT>(ctx, offset, key)
+        ipv4::<DIRECT>(ctx, offset, slot)
     } else if kind == EtherType::Ipv6 as u16 {
-        ipv6::<DIRECT>(ctx, offset, key)
+        ipv6::<DIRECT>(ctx, offset, slot)
     } else {
         Parsed::Not(Outcome::NotIp)
     }
 }
 
 #[inline(always)]
-fn ipv4<const DIRECT: bool>(ctx: &TcContext, offset: u32, key: &mut Key) -> Parsed {
+fn ipv4<'k, const DIRECT: bool>(ctx: &TcContext, offset: u32, slot: &'k mut Slot) -> Parsed<'k> {
     const WORDS: usize = Ipv4Hdr::LEN / size_of::<u32>();
     const SOURCE: usize = offset_of!(Ipv4Hdr, src_addr) / size_of::<u32>();
     const DESTINATION: usize = offset_of!(Ipv4Hdr, dst_addr) / size_of::<u32>();
@@ -194,18 +201,21 @@ fn ipv4<const DIRECT: bool>(ctx: &TcContext, offset: u32, key: &mut Key) -> Pars
         return Parsed::Not(Outcome::Malformed);
     }
     // SAFETY: the whole fixed header is there.
-    unsafe {
-        key.destination = [0, 0, MAPPED, word(at, DESTINATION)];
-        key.source = [0, 0, MAPPED, word(at, SOURCE)];
-    }
+    let (destination, source) = unsafe { (word(at, DESTINATION), word(at, SOURCE)) };
+    let key = slot.write(Key {
+        destination: [0, 0, MAPPED, destination],
+        source: [0, 0, MAPPED, source],
+        ifindex: ifindex(ctx),
+    });
     Parsed::Ip {
+        key,
         protocol,
         transport: offset + header_bytes,
     }
 }
 
 #[inline(always)]
-fn ipv6<const DIRECT: bool>(ctx: &TcContext, offset: u32, key: &mut Key) -> Parsed {
+fn ipv6<'k, const DIRECT: bool>(ctx: &TcContext, offset: u32, slot: &'k mut Slot) -> Parsed<'k> {
     const WORDS: usize = Ipv6Hdr::LEN / size_of::<u32>();
     const SOURCE: usize = offset_of!(Ipv6Hdr, src_addr) / size_of::<u32>();
     const DESTINATION: usize = offset_of!(Ipv6Hdr, dst_addr) / size_of::<u32>();
@@ -226,21 +236,36 @@ fn ipv6<const DIRECT: bool>(ctx: &TcContext, offset: u32, key: &mut Key) -> Pars
         return Parsed::Not(Outcome::Malformed);
     }
     // SAFETY: the whole fixed header is there.
-    unsafe {
-        for i in 0..ADDRESS {
-            key.destination[i] = word(at, DESTINATION + i);
-            key.source[i] = word(at, SOURCE + i);
-        }
-    }
+    let address = |first| unsafe {
+        [
+            word(at, first),
+            word(at, first + 1),
+            word(at, first + 2),
+            word(at, first + 3),
+        ]
+    };
+    let key = slot.write(Key {
+        destination: address(DESTINATION),
+        source: address(SOURCE),
+        ifindex: ifindex(ctx),
+    });
     Parsed::Ip {
+        key,
         protocol,
         transport: offset + Ipv6Hdr::LEN as u32,
     }
 }
 
+/// The number of the interface that the packet leaves through.
+#[inline(always)]
+fn ifindex(ctx: &TcContext) -> u32 {
+    // SAFETY: a context field; the verifier turns it into a load from the socket buffer.
+    unsafe { (*skb(ctx)).ifindex }
+}
+
 /// What a header that is not there means: nothing yet, or that the packet ends before it.
 #[inline(always)]
-fn missing<const DIRECT: bool>() -> Parsed {
+fn missing<const DIRECT: bool>() -> Parsed<'static> {
     if DIRECT {
         Parsed::OutOfReach
     } else {
