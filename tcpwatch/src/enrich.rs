@@ -1,0 +1,41 @@
+//! Enrichment: what is known about a destination besides its address. It sees addresses only, never a packet count.
+
+use std::net::IpAddr;
+
+use crate::record::{GeoFile, Place};
+
+pub mod geo;
+pub mod scope;
+
+pub use geo::{GeoError, Places};
+pub use scope::scope;
+
+/// A source of places.
+pub trait Enricher: Send {
+    /// Where `address` is. What is not known stays none; it never fails.
+    fn place(&mut self, address: IpAddr) -> Place;
+
+    /// The databases in use, in the order in which they are asked.
+    fn files(&self) -> Vec<GeoFile>;
+
+    /// How many lookups met damaged data and were answered with "unknown".
+    fn errors(&self) -> u64;
+}
+
+/// No enrichment: every place is unknown.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Off;
+
+impl Enricher for Off {
+    fn place(&mut self, _address: IpAddr) -> Place {
+        Place::default()
+    }
+
+    fn files(&self) -> Vec<GeoFile> {
+        Vec::new()
+    }
+
+    fn errors(&self) -> u64 {
+        0
+    }
+}
