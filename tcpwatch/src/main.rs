@@ -1,6 +1,7 @@
 //! The command: dispatches, turns errors into one line and an exit status, and nothing else.
 
 use std::future::Future;
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -26,6 +27,7 @@ fn watch(args: RunArgs) -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal() && !no_color())
         .with_target(false)
         .without_time()
         .init();
@@ -42,6 +44,11 @@ fn watch(args: RunArgs) -> ExitCode {
             complain(&error, if before_start { USAGE } else { FAILED })
         }
     }
+}
+
+/// Whether the operator wants no colours (<https://no-color.org>).
+fn no_color() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
 fn start(config: Config) -> anyhow::Result<()> {

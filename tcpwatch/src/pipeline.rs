@@ -55,6 +55,9 @@ pub enum PipelineError {
         #[source]
         source: io::Error,
     },
+    /// Stdout.
+    #[error("cannot write to stdout")]
+    Stdout(#[source] io::Error),
     /// The eBPF program.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -155,6 +158,14 @@ fn places(config: &Config) -> Result<Places, PipelineError> {
     Ok(places)
 }
 
+/// Columns of the terminal that stdout is, within what a table can be read at.
+fn terminal_width() -> usize {
+    match terminal_size::terminal_size_of(io::stdout()) {
+        Some((terminal_size::Width(columns), _)) => usize::from(columns).clamp(60, 100),
+        None => Style::default().width,
+    }
+}
+
 /// Where records go.
 struct Outlets {
     format: Format,
@@ -169,6 +180,7 @@ impl Outlets {
             .format
             .unwrap_or(if terminal { Format::Table } else { Format::Json });
         let style = Style {
+            width: terminal_width(),
             colour: terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
             top: config.top,
             interval: config.interval,
@@ -186,7 +198,7 @@ impl Outlets {
             .transpose()?;
         Ok(Self {
             format,
-            stdout: Outlet::stdout(encoder(format, &style)),
+            stdout: Outlet::stdout(encoder(format, &style)).map_err(PipelineError::Stdout)?,
             file,
         })
     }

@@ -1,0 +1,121 @@
+//! What becomes of a record: pure encoders that turn it into bytes, and outlets that get the bytes out of the program.
+//!
+//! An encoder does no I/O, an outlet knows no format. Neither sees a kernel type nor asks a database.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use foldhash::{HashMap, HashMapExt as _};
+use jiff::tz::TimeZone;
+
+use crate::record::{Destination, Record};
+
+mod classic;
+mod csv;
+mod json;
+pub mod outlet;
+mod table;
+mod text;
+
+pub use classic::Classic;
+pub use csv::Csv;
+pub use json::Json;
+pub use outlet::{Outcome, Outlet};
+pub use table::Table;
+
+/// What the bytes look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people: countries with their shares, top destinations, the accounts.
+    Table,
+    /// The text of the script that tcpwatch replaces.
+    Classic,
+    /// One JSON object per line, the whole record.
+    Json,
+    /// One row per total, destination and banned prefix.
+    Csv,
+}
+
+/// How records are made into text.
+#[derive(Clone, Debug)]
+pub struct Style {
+    /// Columns of the terminal; less than 60 is taken as 60.
+    pub width: usize,
+    /// Whether to use colours.
+    pub colour: bool,
+    /// How many countries and how many destinations a table shows.
+    pub top: usize,
+    /// The operator's interval, as the classic text repeats it.
+    pub interval: Duration,
+    /// The time zone of times that people read. JSON and CSV have UTC.
+    pub zone: TimeZone,
+}
+
+impl Default for Style {
+    fn default() -> Self {
+        Self {
+            width: 80,
+            colour: false,
+            top: 10,
+            interval: Duration::from_secs(20),
+            zone: TimeZone::system(),
+        }
+    }
+}
+
+/// A format.
+pub trait Encode: Send {
+    /// The bytes of `record`, whole lines. May depend on what was encoded before (a heading comes once).
+    fn encode(&mut self, record: &Record) -> Vec<u8>;
+}
+
+/// The encoder of `format`.
+pub fn encoder(format: Format, style: &Style) -> Box<dyn Encode> {
+    match format {
+        Format::Table => Box::new(Table::new(style.clone())),
+        Format::Classic => Box::new(Classic::new(style.clone())),
+        Format::Json => Box::new(Json),
+        Format::Csv => Box::new(Csv::default()),
+    }
+}
+
+/// What was sent to one address, from whichever own source.
+struct Sent<'a> {
+    address: IpAddr,
+    packets: u64,
+    bytes: u64,
+    /// One of the rows that were merged; scope and place are the same in all of them.
+    row: &'a Destination,
+}
+
+/// The destinations with the rows of different own sources merged, most packets first, then by address.
+fn by_address(record: &Record) -> Vec<Sent<'_>> {
+    let mut sent: Vec<Sent<'_>> = Vec::with_capacity(record.destinations.len());
+    let mut place_of = HashMap::with_capacity(record.destinations.len());
+    for row in &record.destinations {
+        let Destination {
+            address,
+            packets,
+            bytes,
+            ..
+        } = *row;
+        let at = *place_of.entry(address).or_insert(sent.len());
+        match sent.get_mut(at) {
+            Some(sent) => {
+                sent.packets = sent.packets.saturating_add(packets);
+                sent.bytes = sent.bytes.saturating_add(bytes);
+            }
+            None => sent.push(Sent {
+                address,
+                packets,
+                bytes,
+                row,
+            }),
+        }
+    }
+    sent.sort_unstable_by(|a, b| b.packets.cmp(&a.packets).then(a.address.cmp(&b.address)));
+    sent
+}
+
+#[cfg(test)]
+mod sample;

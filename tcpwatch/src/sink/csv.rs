@@ -1,0 +1,202 @@
+//! CSV: one row per total, destination and banned prefix, all of them under one heading.
+
+use jiff::Timestamp;
+
+use crate::record::Record;
+use crate::sink::Encode;
+
+const HEADING: [&str; 14] = [
+    "row",
+    "start",
+    "end",
+    "seq",
+    "partial",
+    "name",
+    "source",
+    "interface",
+    "packets",
+    "bytes",
+    "scope",
+    "country",
+    "country_name",
+    "balanced",
+];
+
+/// Tidy rows; the heading comes once, before the first record.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Csv {
+    headed: bool,
+}
+
+/// What differs between the rows of a record.
+#[derive(Default)]
+struct Row {
+    row: &'static str,
+    name: String,
+    source: String,
+    interface: String,
+    packets: u64,
+    bytes: u64,
+    scope: String,
+    country: String,
+    country_name: String,
+}
+
+impl Csv {
+    fn write(&mut self, record: &Record) -> Result<Vec<u8>, ::csv::Error> {
+        let mut to = ::csv::Writer::from_writer(Vec::new());
+        if !self.headed {
+            to.write_record(HEADING)?;
+            self.headed = true;
+        }
+        let common = [
+            time(record.start),
+            time(record.end),
+            record.seq.to_string(),
+            record.partial.to_string(),
+        ];
+        let balanced = record.balanced.to_string();
+        for row in rows(record) {
+            let [start, end, seq, partial] = &common;
+            let (packets, bytes) = (row.packets.to_string(), row.bytes.to_string());
+            to.write_record([
+                row.row,
+                start,
+                end,
+                seq,
+                partial,
+                &harmless(row.name),
+                &row.source,
+                &harmless(row.interface),
+                &packets,
+                &bytes,
+                &row.scope,
+                &harmless(row.country),
+                &harmless(row.country_name),
+                &balanced,
+            ])?;
+        }
+        to.into_inner()
+            .map_err(|error| ::csv::Error::from(error.into_error()))
+    }
+}
+
+impl Encode for Csv {
+    #[expect(clippy::expect_used, reason = "rows of one length, written into memory")]
+    fn encode(&mut self, record: &Record) -> Vec<u8> {
+        self.write(record).expect("every row has a cell for every column")
+    }
+}
+
+fn rows(record: &Record) -> impl Iterator<Item = Row> {
+    let t = &record.totals;
+    let totals = [
+        ("seen", t.seen),
+        ("counted", t.counted),
+        ("overflow", t.overflow),
+        ("banned", t.banned),
+        ("served", t.served),
+        ("other_source", t.other_source),
+        ("malformed", t.malformed),
+        ("not_ip", t.not_ip),
+    ]
+    .map(|(name, counts)| Row {
+        row: "total",
+        name: name.to_owned(),
+        packets: counts.packets,
+        bytes: counts.bytes,
+        ..Row::default()
+    });
+    let text = |text: &Option<std::sync::Arc<str>>| text.as_deref().unwrap_or_default().to_owned();
+    let destinations = record.destinations.iter().map(move |d| Row {
+        row: "destination",
+        name: d.address.to_string(),
+        source: d.source.map(|source| source.to_string()).unwrap_or_default(),
+        interface: d.interface.to_string(),
+        packets: d.packets,
+        bytes: d.bytes,
+        scope: d.scope.word().to_owned(),
+        country: text(&d.place.country),
+        country_name: text(&d.place.country_name),
+    });
+    let banned = record.banned.iter().map(|banned| Row {
+        row: "banned",
+        name: banned.prefix.to_string(),
+        packets: banned.packets,
+        bytes: banned.bytes,
+        ..Row::default()
+    });
+    totals.into_iter().chain(destinations).chain(banned)
+}
+
+fn time(time: Timestamp) -> String {
+    format!("{time:.3}")
+}
+
+/// `text` so that a spreadsheet does not take it for a formula: an apostrophe goes in front of what could be one.
+fn harmless(text: String) -> String {
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        format!("'{text}")
+    } else {
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::sample;
+
+    #[test]
+    fn the_heading_comes_once_and_every_number_has_its_row() {
+        let mut record = sample::empty();
+        record.seq = 3;
+        record.totals.seen = sample::counts(12, 5241);
+        record.totals.counted = sample::counts(3, 4242);
+        record.totals.banned = sample::counts(9, 999);
+        let mut bolivia = sample::in_country("2800::1", 3, 4242, "BO", "Bolivia, Plurinational State of");
+        bolivia.source = None;
+        record.destinations = vec![bolivia, sample::destination("192.0.2.1", 1, 60)];
+        record.banned = vec![sample::banned("203.0.113.0/24", 9, 999)];
+        let mut csv = Csv::default();
+        let first = String::from_utf8(csv.encode(&record)).unwrap();
+        let when = "2026-01-02T03:04:00.000Z,2026-01-02T03:04:20.000Z,3,false";
+        assert_eq!(
+            first,
+            format!(
+                "row,start,end,seq,partial,name,source,interface,packets,bytes,scope,country,country_name,balanced\n\
+                 total,{when},seen,,,12,5241,,,,true\n\
+                 total,{when},counted,,,3,4242,,,,true\n\
+                 total,{when},overflow,,,0,0,,,,true\n\
+                 total,{when},banned,,,9,999,,,,true\n\
+                 total,{when},served,,,0,0,,,,true\n\
+                 total,{when},other_source,,,0,0,,,,true\n\
+                 total,{when},malformed,,,0,0,,,,true\n\
+                 total,{when},not_ip,,,0,0,,,,true\n\
+                 destination,{when},2800::1,,eth0,3,4242,global,BO,\"Bolivia, Plurinational State of\",true\n\
+                 destination,{when},192.0.2.1,198.51.100.7,eth0,1,60,documentation,,,true\n\
+                 banned,{when},203.0.113.0/24,,,9,999,,,,true\n"
+            )
+        );
+        let second = String::from_utf8(csv.encode(&record)).unwrap();
+        assert!(second.starts_with("total,"), "{second}");
+        assert_eq!(format!("{}\n{second}", HEADING.join(",")), first);
+    }
+
+    #[test]
+    fn a_cell_that_a_spreadsheet_would_run_is_made_text() {
+        let mut record = sample::empty();
+        let mut evil = sample::in_country("8.8.8.8", 1, 1, "US", "=HYPERLINK(\"http://x\",\"y\")");
+        evil.interface = "@sum".into();
+        record.destinations = vec![evil];
+        let lines = String::from_utf8(Csv::default().encode(&record)).unwrap();
+        assert!(
+            lines.contains(",'@sum,1,1,global,US,\"'=HYPERLINK(\"\"http://x\"\",\"\"y\"\")\",true"),
+            "{lines}"
+        );
+        for start in ["=", "+", "-", "@", "\t", "\r"] {
+            assert_eq!(harmless(format!("{start}1")), format!("'{start}1"));
+        }
+        assert_eq!(harmless("Germany".to_owned()), "Germany");
+    }
+}

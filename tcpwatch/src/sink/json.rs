@@ -1,0 +1,66 @@
+//! JSON lines: the record as it is.
+
+use crate::record::Record;
+use crate::sink::Encode;
+
+/// One JSON object per line.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Json;
+
+impl Encode for Json {
+    #[expect(
+        clippy::expect_used,
+        reason = "a record has no map and no field that refuses to be serialized"
+    )]
+    fn encode(&mut self, record: &Record) -> Vec<u8> {
+        let mut line = serde_json::to_vec(record).expect("a record is always serializable");
+        line.push(b'\n');
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::sample;
+
+    #[test]
+    fn a_record_is_one_line_in_the_form_of_the_contract() {
+        let mut record = sample::empty();
+        record.seq = 7;
+        record.geo = sample::geo();
+        record.totals.seen = sample::counts(12, 5241);
+        record.totals.counted = sample::counts(3, 4242);
+        record.totals.banned = sample::counts(9, 999);
+        record.skbs = 11;
+        record.destinations = vec![sample::destination("192.0.2.1", 3, 4242)];
+        record.banned = vec![sample::banned("203.0.113.0/24", 9, 999)];
+        let expected = concat!(
+            r#"{"schema":1,"host":"h","boot_id":"b","run":"r","seq":7,"#,
+            r#""start":"2026-01-02T03:04:00.000Z","end":"2026-01-02T03:04:20.000Z","seconds":20.0,"partial":false,"#,
+            r#""interfaces":[{"name":"eth0","attach":"tcx"}],"#,
+            r#""totals":{"seen":{"packets":12,"bytes":5241},"counted":{"packets":3,"bytes":4242},"#,
+            r#""overflow":{"packets":0,"bytes":0},"banned":{"packets":9,"bytes":999},"#,
+            r#""served":{"packets":0,"bytes":0},"other_source":{"packets":0,"bytes":0},"#,
+            r#""malformed":{"packets":0,"bytes":0},"not_ip":{"packets":0,"bytes":0}},"#,
+            r#""skbs":11,"balanced":true,"drains":1,"#,
+            r#""geo":[{"file":"/var/lib/GeoIP/GeoLite2-Country.mmdb","type":"GeoLite2-Country","built":"2026-01-01"}],"#,
+            r#""destinations":[{"address":"192.0.2.1","source":"198.51.100.7","interface":"eth0","packets":3,"#,
+            r#""bytes":4242,"tcp_connections":null,"quic_connections":null,"scope":"documentation","country":null,"#,
+            r#""country_name":null,"city":null,"asn":null,"network":null,"anycast":null,"names":null}],"#,
+            r#""banned":[{"prefix":"203.0.113.0/24","packets":9,"bytes":999}]}"#,
+            "\n"
+        );
+        assert_eq!(String::from_utf8(Json.encode(&record)).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_line_break_in_a_text_does_not_break_the_line() {
+        let mut record = sample::empty();
+        record.host = "a\nb\u{2028}\"".into();
+        let line = Json.encode(&record);
+        assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+        let back: serde_json::Value = serde_json::from_slice(&line).unwrap();
+        assert_eq!(back["host"], "a\nb\u{2028}\"");
+    }
+}

@@ -1,0 +1,91 @@
+//! Records for the tests of the encoders.
+
+use jiff::tz::TimeZone;
+use tcpwatch_common::Counts;
+
+use crate::record::{
+    BannedPrefix, Destination, GeoFile, Place, Record, RecordTotals, SCHEMA, Scope, WatchedInterface,
+};
+use crate::sink::Style;
+
+pub(super) fn style() -> Style {
+    Style {
+        zone: TimeZone::UTC,
+        ..Style::default()
+    }
+}
+
+pub(super) fn counts(packets: u64, bytes: u64) -> Counts {
+    Counts { packets, bytes }
+}
+
+pub(super) fn empty() -> Record {
+    Record {
+        schema: SCHEMA,
+        host: "h".into(),
+        boot_id: "b".into(),
+        run: "r".into(),
+        seq: 1,
+        start: "2026-01-02T03:04:00Z".parse().unwrap(),
+        end: "2026-01-02T03:04:20Z".parse().unwrap(),
+        seconds: 20.0001,
+        partial: false,
+        interfaces: vec![WatchedInterface {
+            name: "eth0".into(),
+            attach: "tcx",
+        }],
+        totals: RecordTotals::default(),
+        skbs: 0,
+        balanced: true,
+        drains: 1,
+        geo: vec![],
+        destinations: vec![],
+        banned: vec![],
+    }
+}
+
+pub(super) fn geo() -> Vec<GeoFile> {
+    vec![GeoFile {
+        file: "/var/lib/GeoIP/GeoLite2-Country.mmdb".into(),
+        kind: "GeoLite2-Country".into(),
+        built: jiff::civil::date(2026, 1, 1),
+    }]
+}
+
+/// To a documentation address.
+pub(super) fn destination(address: &str, packets: u64, bytes: u64) -> Destination {
+    Destination {
+        address: address.parse().unwrap(),
+        source: Some("198.51.100.7".parse().unwrap()),
+        interface: "eth0".into(),
+        packets,
+        bytes,
+        tcp_connections: None,
+        quic_connections: None,
+        scope: Scope::Documentation,
+        place: Place::default(),
+        names: None,
+    }
+}
+
+pub(super) fn scoped(address: &str, packets: u64, bytes: u64, scope: Scope) -> Destination {
+    Destination {
+        scope,
+        ..destination(address, packets, bytes)
+    }
+}
+
+pub(super) fn in_country(address: &str, packets: u64, bytes: u64, code: &str, name: &str) -> Destination {
+    let mut destination = scoped(address, packets, bytes, Scope::Global);
+    destination.place.country = Some(code.into());
+    destination.place.country_name = Some(name.into());
+    destination
+}
+
+pub(super) fn banned(prefix: &str, packets: u64, bytes: u64) -> BannedPrefix {
+    BannedPrefix {
+        prefix: prefix.parse().unwrap(),
+        packets,
+        bytes,
+    }
+}

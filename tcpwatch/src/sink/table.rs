@@ -1,0 +1,294 @@
+//! The table that people look at: countries with their shares, top destinations, and the accounts.
+
+use std::sync::Arc;
+
+use foldhash::{HashMap, HashMapExt as _};
+use tcpwatch_common::Counts;
+
+use crate::record::{Destination, Record, Scope};
+use crate::sink::table::grid::{Grid, Row};
+use crate::sink::{Encode, Sent, Style, by_address, text};
+
+mod grid;
+
+/// How narrow a table can be: below, the largest numbers have no room.
+const LEAST_WIDTH: usize = 60;
+
+/// How many banned prefixes are shown.
+const TOP_BANNED: usize = 5;
+
+const BOLD: &str = "1";
+const CYAN: &str = "36";
+const GREEN: &str = "32";
+const RED: &str = "1;31";
+const YELLOW: &str = "33";
+
+/// A block of lines per record, and an empty line behind it.
+#[derive(Clone, Debug)]
+pub struct Table {
+    style: Style,
+}
+
+impl Table {
+    /// Draws in `style`.
+    pub fn new(style: Style) -> Self {
+        let width = style.width.max(LEAST_WIDTH);
+        Self {
+            style: Style { width, ..style },
+        }
+    }
+
+    fn paint(&self, colour: &str, text: &str) -> String {
+        if self.style.colour && !text.is_empty() {
+            format!("\u{1b}[{colour}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    /// When, how long, where.
+    fn head(&self, record: &Record) -> Vec<String> {
+        let zone = &self.style.zone;
+        let (start, end) = (
+            record.start.to_zoned_datetime(zone.clone()),
+            record.end.to_zoned_datetime(zone.clone()),
+        );
+        let time = if record.seconds < 1.0 {
+            "%H:%M:%S%.3f"
+        } else {
+            "%H:%M:%S"
+        };
+        let from = start.strftime(&format!("%Y-%m-%d {time}")).to_string();
+        let to = if start.date() == end.date() {
+            end.strftime(&format!("{time} %Z")).to_string()
+        } else {
+            end.strftime(&format!("%Y-%m-%d {time} %Z")).to_string()
+        };
+        let length = if record.seconds < 1.0 {
+            format!("· {:.3} s", record.seconds)
+        } else {
+            format!("· {:.1} s", record.seconds)
+        };
+        let mut pieces = vec![format!("{from} – {to}"), length];
+        if record.partial {
+            pieces.push("· cut short".to_owned());
+        }
+        for (at, interface) in record.interfaces.iter().enumerate() {
+            let before = if at == 0 { "· " } else { "" };
+            let after = if at + 1 < record.interfaces.len() { "," } else { "" };
+            pieces.push(format!("{before}{}{after}", text::plain(&interface.name)));
+        }
+        let lines = text::wrap(pieces.iter().map(String::as_str), self.style.width);
+        lines.iter().map(|line| self.paint(BOLD, line)).collect()
+    }
+
+    /// What was counted, and how fast it went.
+    fn summary(&self, record: &Record, destinations: usize) -> Vec<String> {
+        let counted = record.totals.counted;
+        let mut pieces = vec![
+            format!("{} packets", text::thousands(counted.packets)),
+            format!("· {}", text::bytes(counted.bytes)),
+            format!("· {} destinations", text::thousands(destinations as u64)),
+        ];
+        if record.seconds > 0.0 {
+            let packets = (counted.packets as f64 / record.seconds).round() as u64;
+            pieces.push(format!("· {} packets/s", text::thousands(packets)));
+            pieces.push(format!("· {}", text::bit_rate(counted.bytes, record.seconds)));
+        }
+        text::wrap(pieces.iter().map(String::as_str), self.style.width)
+    }
+
+    /// Every outcome that has packets, and whether it all adds up.
+    fn accounts(&self, record: &Record) -> Vec<String> {
+        let totals = &record.totals;
+        let mut pieces = vec![
+            format!("seen {}", text::thousands(totals.seen.packets)),
+            format!("= counted {}", text::thousands(totals.counted.packets)),
+        ];
+        for (name, counts) in [
+            ("no room", totals.overflow),
+            ("banned", totals.banned),
+            ("served", totals.served),
+            ("other source", totals.other_source),
+            ("malformed", totals.malformed),
+            ("not IP", totals.not_ip),
+        ] {
+            if counts != Counts::default() {
+                pieces.push(format!("+ {name} {}", text::thousands(counts.packets)));
+            }
+        }
+        let (verdict, colour) = if record.balanced {
+            ("balanced ✓", GREEN)
+        } else {
+            ("NOT BALANCED", RED)
+        };
+        pieces.push(format!("· {verdict}"));
+        let mut lines = text::wrap(pieces.iter().map(String::as_str), self.style.width);
+        if let Some(last) = lines.last_mut()
+            && let Some(rest) = last.strip_suffix(verdict)
+        {
+            *last = format!("{rest}{}", self.paint(colour, verdict));
+        }
+        if totals.overflow.packets > 0 {
+            let line = format!(
+                "{} packets had no room in the kernel table: raise --spill",
+                text::thousands(totals.overflow.packets)
+            );
+            lines.extend(self.painted_text(YELLOW, &line));
+        }
+        lines
+    }
+
+    /// Countries and destinations, or why there are no countries.
+    fn counted(&self, record: &Record, sent: &[Sent<'_>]) -> (Vec<String>, Vec<Grid>) {
+        let whole = sum(record.destinations.iter().map(|row| (row.packets, row.bytes))).packets;
+        let mut hint = Vec::new();
+        let mut grids = Vec::new();
+        if record.geo.is_empty() {
+            let text = "no place database is loaded, countries are unknown: cargo xtask setup builds one, \
+                        or give one with --geo FILE";
+            hint.push(String::new());
+            hint.extend(self.painted_text(YELLOW, text));
+        } else {
+            let countries = cut(countries(&record.destinations), self.style.top, "countries");
+            grids.push(Grid::new("COUNTRY", true, countries, whole));
+        }
+        let destinations = sent.iter().map(|sent| Row {
+            label: sent.address.to_string(),
+            place: match (&sent.row.place.country, sent.row.scope) {
+                (Some(code), _) => code.to_string(),
+                (None, Scope::Global) if record.geo.is_empty() => String::new(),
+                (None, Scope::Global) => "unknown".to_owned(),
+                (None, special) => word(special),
+            },
+            packets: sent.packets,
+            bytes: sent.bytes,
+        });
+        let destinations = cut(destinations.collect(), self.style.top, "destinations");
+        grids.push(Grid::new("TOP DESTINATIONS", false, destinations, whole));
+        (hint, grids)
+    }
+
+    /// The sections, each after an empty line.
+    fn sections(&self, mut grids: Vec<Grid>) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (heading, rows) in grid::draw(&mut grids, self.style.width) {
+            lines.push(String::new());
+            lines.push(self.paint(BOLD, heading.trim_end()));
+            lines.extend(rows.into_iter().map(|(columns, bar)| match bar.as_str() {
+                "" => columns,
+                bar => format!("{columns}{}", self.paint(CYAN, bar)),
+            }));
+        }
+        lines
+    }
+
+    fn painted_text(&self, colour: &str, text: &str) -> Vec<String> {
+        let lines = text::wrap(text.split(' '), self.style.width);
+        lines.iter().map(|line| self.paint(colour, line)).collect()
+    }
+}
+
+impl Encode for Table {
+    fn encode(&mut self, record: &Record) -> Vec<u8> {
+        let mut lines = self.head(record);
+        let mut grids = Vec::new();
+        if record.destinations.is_empty() && record.totals.counted == Counts::default() {
+            lines.push("no packets".to_owned());
+        } else {
+            let sent = by_address(record);
+            lines.extend(self.summary(record, sent.len()));
+            let (hint, counted) = self.counted(record, &sent);
+            lines.extend(hint);
+            grids = counted;
+        }
+        if !record.banned.is_empty() {
+            grids.push(banned(record));
+        }
+        lines.extend(self.sections(grids));
+        lines.push(String::new());
+        lines.extend(self.accounts(record));
+        let mut block = String::new();
+        for line in lines {
+            block.push_str(line.trim_end());
+            block.push('\n');
+        }
+        block.push('\n');
+        block.into_bytes()
+    }
+}
+
+/// Rows by country, scope where it is special, and "unknown"; together they are everything that was counted.
+fn countries(destinations: &[Destination]) -> Vec<Row> {
+    let mut groups: HashMap<(Scope, Option<&Arc<str>>), Row> = HashMap::new();
+    for Destination {
+        place,
+        scope,
+        packets,
+        bytes,
+        ..
+    } in destinations
+    {
+        let row = groups
+            .entry((*scope, place.country.as_ref()))
+            .or_insert_with(|| Row {
+                label: match (&place.country, scope) {
+                    (Some(code), _) => {
+                        format!("{code}  {}", place.country_name.as_deref().unwrap_or_default())
+                    }
+                    (None, Scope::Global) => "    unknown".to_owned(),
+                    (None, special) => format!("    {}", word(*special)),
+                },
+                place: String::new(),
+                packets: 0,
+                bytes: 0,
+            });
+        row.packets = row.packets.saturating_add(*packets);
+        row.bytes = row.bytes.saturating_add(*bytes);
+    }
+    let mut rows: Vec<Row> = groups.into_values().collect();
+    rows.sort_unstable_by(|a, b| b.packets.cmp(&a.packets).then_with(|| a.label.cmp(&b.label)));
+    rows
+}
+
+fn banned(record: &Record) -> Grid {
+    let rows = record.banned.iter().map(|banned| Row {
+        label: banned.prefix.to_string(),
+        place: String::new(),
+        packets: banned.packets,
+        bytes: banned.bytes,
+    });
+    Grid::new("BANNED", false, cut(rows.collect(), TOP_BANNED, "prefixes"), 0)
+}
+
+/// The first `top` rows, and one that sums up the rest. One row more than `top` is shown rather than summed up.
+fn cut(mut rows: Vec<Row>, top: usize, what: &str) -> Vec<Row> {
+    if rows.len() > top + 1 {
+        let rest = rows.split_off(top);
+        let Counts { packets, bytes } = sum(rest.iter().map(|row| (row.packets, row.bytes)));
+        let label = format!("{} more {what}", text::thousands(rest.len() as u64));
+        rows.push(Row {
+            label,
+            place: String::new(),
+            packets,
+            bytes,
+        });
+    }
+    rows
+}
+
+fn sum(parts: impl IntoIterator<Item = (u64, u64)>) -> Counts {
+    parts
+        .into_iter()
+        .fold(Counts::default(), |sum, (packets, bytes)| Counts {
+            packets: sum.packets.saturating_add(packets),
+            bytes: sum.bytes.saturating_add(bytes),
+        })
+}
+
+fn word(scope: Scope) -> String {
+    scope.word().replace('_', "-")
+}
+
+#[cfg(test)]
+mod tests;
