@@ -1,0 +1,137 @@
+//! Calls of cargo: always as the current user, with our directory of programs in PATH.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, bail};
+
+use crate::machine::{search_path, shown};
+
+/// The workspace this xtask was built in.
+pub const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+/// The cargo that runs us, in the workspace.
+pub fn cargo() -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(WORKSPACE).env("PATH", search_path());
+    command
+}
+
+/// Builds one program of a package, progress and errors shown as usual, and returns its path.
+///
+/// # Errors
+///
+/// The build fails, or makes no program.
+pub fn program(package: &str, name: &str, release: bool) -> anyhow::Result<PathBuf> {
+    let mut arguments = vec!["build", "--package", package, "--bin", name];
+    if release {
+        arguments.push("--release");
+    }
+    build(&arguments, Kind::Program)?
+        .pop()
+        .context("cargo made no program")
+}
+
+/// Builds the test programs of a package, optimised, and returns their paths in order of name.
+///
+/// # Errors
+///
+/// The build fails, or makes no test program.
+pub fn tests(package: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let mut tests = build(
+        &["test", "--release", "--package", package, "--no-run"],
+        Kind::Test,
+    )?;
+    tests.sort();
+    Ok(tests)
+}
+
+fn build(arguments: &[&str], kind: Kind) -> anyhow::Result<Vec<PathBuf>> {
+    let mut command = cargo();
+    command
+        .args(arguments)
+        .arg("--message-format=json-render-diagnostics");
+    let line = shown(&command);
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot start `{line}`"))?;
+    if !output.status.success() {
+        bail!("`{line}` failed ({})", output.status);
+    }
+    let programs = executables(&String::from_utf8_lossy(&output.stdout), kind)?;
+    if programs.is_empty() {
+        bail!("`{line}` made no program");
+    }
+    Ok(programs)
+}
+
+/// A directory for files in the making, in the target directory: ours alone, unlike the system's temporary directory.
+///
+/// # Errors
+///
+/// The target directory cannot be written.
+pub fn scratch() -> anyhow::Result<PathBuf> {
+    let program = env::current_exe().context("this program's own path is unknown")?;
+    let directory = program.parent().unwrap_or(Path::new(".")).join("xtask-scratch");
+    std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    Ok(directory)
+}
+
+/// A package's tests are built together with its programs, which they may call: cargo names both.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Program,
+    Test,
+}
+
+fn executables(messages: &str, kind: Kind) -> anyhow::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for line in messages.lines().filter(|line| line.starts_with('{')) {
+        let message: serde_json::Value = serde_json::from_str(line).context("cargo's answer is not JSON")?;
+        let of = if message["profile"]["test"] == true {
+            Kind::Test
+        } else {
+            Kind::Program
+        };
+        if let Some(path) = message["executable"].as_str()
+            && of == kind
+        {
+            found.push(PathBuf::from(path));
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_test_programs_from_programs_and_libraries() {
+        let messages = concat!(
+            r#"{"reason":"compiler-artifact","profile":{"test":false},"executable":null}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","profile":{"test":true},"executable":"/t/deps/b-1"}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","profile":{"test":false},"executable":"/t/bench"}"#,
+            "\n",
+            r#"{"reason":"build-finished","success":true}"#,
+            "\n",
+        );
+        assert_eq!(
+            executables(messages, Kind::Test).unwrap(),
+            [PathBuf::from("/t/deps/b-1")]
+        );
+        assert_eq!(
+            executables(messages, Kind::Program).unwrap(),
+            [PathBuf::from("/t/bench")]
+        );
+    }
+
+    #[test]
+    fn refuses_an_answer_that_is_cut_off() {
+        assert!(executables(r#"{"executable":"/t/rel"#, Kind::Program).is_err());
+    }
+}

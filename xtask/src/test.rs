@@ -1,0 +1,181 @@
+//! `cargo xtask test`: the tests that need no root, then those against the real kernel, one program after another
+//! because they measure and want the processors for themselves.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+
+use crate::machine::{Machine, kept_variables, succeed};
+use crate::setup::Purpose;
+use crate::{cargo, setup};
+
+/// What tcpwatch-tests reads the path of the finished program from.
+const PROGRAM_VARIABLE: &str = "TCPWATCH_BIN";
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Only the tests that need no root
+    #[arg(long)]
+    unit: bool,
+    /// Only tests whose name contains this
+    filter: Option<String>,
+    /// Passed on to the test programs, e.g. `-- --test-threads 1 --nocapture`
+    #[arg(last = true)]
+    arguments: Vec<String>,
+}
+
+impl Arguments {
+    /// What every test program is called with.
+    fn passed_on(&self) -> impl Iterator<Item = &String> {
+        self.filter.iter().chain(&self.arguments)
+    }
+}
+
+struct Stage {
+    name: String,
+    passed: bool,
+    taken: Duration,
+}
+
+/// Fails where any test does, after all have run.
+pub fn command(arguments: &Arguments) -> anyhow::Result<()> {
+    let machine = Machine::detect();
+    if !arguments.unit && !machine.can_elevate() {
+        bail!(
+            "these tests attach programs to network devices and need root: become root, install sudo, \
+             or run `cargo xtask test --unit`"
+        );
+    }
+    setup::ensure(
+        &machine,
+        if arguments.unit {
+            &[Purpose::Build]
+        } else {
+            &[Purpose::Build, Purpose::Tests]
+        },
+    )?;
+
+    let started = Instant::now();
+    let mut stages = vec![stage("unit tests", || {
+        let mut command = cargo::cargo();
+        command.args([
+            "test",
+            "--workspace",
+            "--exclude",
+            "tcpwatch-ebpf",
+            "--exclude",
+            "tcpwatch-tests",
+        ]);
+        succeed(command.arg("--").args(arguments.passed_on()))
+    })];
+    if !arguments.unit {
+        let mut built = None;
+        stages.push(stage("build for the kernel tests", || {
+            let program = cargo::program("tcpwatch", "tcpwatch", true)?;
+            let tests = cargo::tests("tcpwatch-tests")?;
+            built = Some((program, tests));
+            Ok(())
+        }));
+        if let Some((program, tests)) = built {
+            for test in tests {
+                stages.push(stage(&name(&test), || {
+                    kernel_tests(&machine, &program, &test, arguments)
+                }));
+            }
+        }
+    }
+    summary(&stages, started.elapsed())
+}
+
+fn kernel_tests(
+    machine: &Machine,
+    program: &Path,
+    test: &PathBuf,
+    arguments: &Arguments,
+) -> anyhow::Result<()> {
+    let kept = kept_variables();
+    let mut variables: Vec<_> = kept
+        .iter()
+        .map(|(name, value)| (*name, value.as_os_str()))
+        .collect();
+    variables.push((PROGRAM_VARIABLE, program.as_os_str()));
+    let mut command = machine.elevated(test, &variables)?;
+    // As under `cargo test`: the package's own directory.
+    succeed(
+        command
+            .args(arguments.passed_on())
+            .current_dir(Path::new(cargo::WORKSPACE).join("tests")),
+    )
+}
+
+fn stage(name: &str, work: impl FnOnce() -> anyhow::Result<()>) -> Stage {
+    println!("== {name}");
+    let started = Instant::now();
+    let outcome = work();
+    if let Err(error) = &outcome {
+        eprintln!("error: {error:#}");
+    }
+    Stage {
+        name: name.to_owned(),
+        passed: outcome.is_ok(),
+        taken: started.elapsed(),
+    }
+}
+
+/// `/t/release/deps/exactness-0123abcd` → `exactness`.
+fn name(program: &Path) -> String {
+    let file = program
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    file.rsplit_once('-')
+        .map_or(file.clone(), |(name, _hash)| name.to_owned())
+}
+
+fn summary(stages: &[Stage], taken: Duration) -> anyhow::Result<()> {
+    println!("== summary");
+    for stage in stages {
+        let word = if stage.passed { "ok" } else { "FAILED" };
+        println!("{word:<8} {:>8.1} s  {}", stage.taken.as_secs_f64(), stage.name);
+    }
+    let failed = stages.iter().filter(|stage| !stage.passed).count();
+    if failed > 0 {
+        bail!(
+            "{failed} of {} stages failed, in {:.1} s",
+            stages.len(),
+            taken.as_secs_f64()
+        );
+    }
+    println!(
+        "all {} stages passed in {:.1} s",
+        stages.len(),
+        taken.as_secs_f64()
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_a_test_program_without_its_hash() {
+        assert_eq!(
+            name(Path::new("/t/release/deps/full-table-0123abcd")),
+            "full-table"
+        );
+    }
+
+    #[test]
+    fn one_failed_stage_fails_the_run() {
+        let passed = |passed| Stage {
+            name: String::new(),
+            passed,
+            taken: Duration::ZERO,
+        };
+        assert!(summary(&[passed(true), passed(true)], Duration::ZERO).is_ok());
+        assert!(summary(&[passed(true), passed(false)], Duration::ZERO).is_err());
+    }
+}
