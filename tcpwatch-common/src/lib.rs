@@ -98,20 +98,29 @@ pub enum Outcome {
 /// How many outcomes there are.
 pub const OUTCOMES: usize = 7;
 
-/// One CPU's totals of one generation.
+/// What one CPU saw in one generation, whatever became of it.
 #[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Times the program ran: socket buffers, each of which may be several packets on the wire.
+    pub skbs: u64,
+    /// Packets and bytes. Incremented by themselves, never derived from the outcomes.
+    pub counts: Counts,
+}
+
+/// All totals of a generation, summed over the CPUs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Times the program ran: socket buffers, each of which may be several packets on the wire.
     pub skbs: u64,
-    /// Everything the program saw. Incremented by itself, never derived from `outcomes`.
+    /// Everything the program saw. Counted by itself, never derived from `outcomes`.
     pub seen: Counts,
     /// Indexed by [`Outcome`].
     pub outcomes: [Counts; OUTCOMES],
 }
 
 impl Totals {
-    /// Adds the totals of another CPU or another drain.
+    /// Adds the totals of another drain.
     pub fn add(&mut self, other: &Self) {
         self.skbs = self.skbs.wrapping_add(other.skbs);
         self.seen.add(other.seen);
@@ -138,14 +147,14 @@ const _: () = {
     assert!(size_of::<FlowKey>() == 36 && align_of::<FlowKey>() == 4);
     assert!(size_of::<SourceKey>() == 20 && align_of::<SourceKey>() == 4);
     assert!(size_of::<Counts>() == 16 && align_of::<Counts>() == 8);
-    assert!(size_of::<Totals>() == 8 + 16 * (1 + OUTCOMES));
+    assert!(size_of::<Seen>() == 24 && align_of::<Seen>() == 8);
     assert!(size_of::<Policy>() == 8);
     assert!(Outcome::Overflow as usize + 1 == OUTCOMES);
 };
 
 #[cfg(feature = "user")]
 mod user {
-    use super::{Counts, FlowKey, Policy, SourceKey, Totals};
+    use super::{Counts, FlowKey, Policy, Seen, SourceKey};
 
     // SAFETY: #[repr(C)], integers only, no padding (asserted by the sizes above), every bit pattern valid.
     unsafe impl aya::Pod for FlowKey {}
@@ -154,7 +163,7 @@ mod user {
     // SAFETY: as above.
     unsafe impl aya::Pod for Counts {}
     // SAFETY: as above.
-    unsafe impl aya::Pod for Totals {}
+    unsafe impl aya::Pod for Seen {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Policy {}
 }

@@ -6,11 +6,11 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::maps::lpm_trie;
 use aya_ebpf::programs::TcContext;
 use tcpwatch_common::{
-    Address, BAN_IPV6, Counts, FlowKey, Outcome, POLICY_ANY_SOURCE, POLICY_BANS, Totals, gso,
+    Address, BAN_IPV6, Counts, FlowKey, OUTCOMES, Outcome, POLICY_ANY_SOURCE, POLICY_BANS, gso,
 };
 
 use crate::atomic;
-use crate::maps::{GENERATION, POLICY, SIDE_0, SIDE_1, Side, TOTALS};
+use crate::maps::{GENERATION, OUTCOME, POLICY, SEEN, SIDE_0, SIDE_1, Side};
 use crate::parse::{Key, Parsed, headers_bytes, skb};
 
 const ADDRESS_BITS: u32 = size_of::<Address>() as u32 * 8;
@@ -23,9 +23,13 @@ pub fn packet(ctx: &TcContext, parsed: Parsed<'_>) {
     // SAFETY: points into a map value. The daemon changes it at any time, so it is read exactly once: everything that
     // this packet writes goes to the same generation.
     let generation = unsafe { word.read_volatile() } as u32 & 1;
-    let Some(totals) = TOTALS.get_ptr_mut(generation) else {
-        return;
-    };
+    if let Some(seen) = SEEN.get_ptr_mut(generation) {
+        // SAFETY: this CPU's map value, see `add_own`.
+        unsafe {
+            (*seen).skbs += 1;
+            add_own(&raw mut (*seen).counts, wire);
+        }
+    }
     let outcome = match parsed {
         // One branch for each generation, not a pointer to one of them: with a map that the verifier does not know as a
         // constant, look-ups are no longer inlined.
@@ -35,7 +39,10 @@ pub fn packet(ctx: &TcContext, parsed: Parsed<'_>) {
         // The copying parser reaches everything.
         Parsed::OutOfReach => Outcome::Malformed,
     };
-    add_to_totals(totals, outcome, wire);
+    if let Some(counts) = OUTCOME.get_ptr_mut(generation * OUTCOMES as u32 + outcome as u32) {
+        // SAFETY: this CPU's map value, see `add_own`.
+        unsafe { add_own(counts, wire) };
+    }
 }
 
 /// Finds the outcome in the order that docs/accounting.md gives, and counts the destination or the ban.
@@ -145,15 +152,13 @@ fn add_shared(counts: *mut Counts, wire: Counts) {
     }
 }
 
-/// Adds to this CPU's own totals. No other program run can interrupt this one: the egress hook is called with bottom
-/// halves disabled (`__dev_queue_xmit()`, net/core/dev.c).
+/// Adds to a value of this CPU alone. No other run of the program can interrupt this one: the egress hook is called with
+/// bottom halves disabled (`__dev_queue_xmit()`, net/core/dev.c).
+///
+/// # Safety
+/// `counts` must point into this CPU's part of a per-CPU map value.
 #[inline(always)]
-fn add_to_totals(totals: *mut Totals, outcome: Outcome, wire: Counts) {
-    // SAFETY: points to this CPU's map value; see above for why nobody else writes it now.
-    let totals = unsafe { &mut *totals };
-    totals.skbs += 1;
-    totals.seen.add(wire);
-    if let Some(bucket) = totals.outcomes.get_mut(outcome as usize) {
-        bucket.add(wire);
-    }
+unsafe fn add_own(counts: *mut Counts, wire: Counts) {
+    // SAFETY: the caller's promise; see above for why nobody else writes it now.
+    unsafe { (*counts).add(wire) };
 }

@@ -5,7 +5,9 @@
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray};
-use tcpwatch_common::{Address, Counts, FlowKey, GENERATIONS, Policy, SOURCES_ROOM, SourceKey, Totals};
+use tcpwatch_common::{
+    Address, Counts, FlowKey, GENERATIONS, OUTCOMES, Policy, SOURCES_ROOM, Seen, SourceKey,
+};
 
 /// The generation that is written now: 0 or 1. Read once per packet.
 #[map]
@@ -15,9 +17,14 @@ pub static GENERATION: Array<u64> = Array::with_max_entries(1, 0);
 #[map]
 pub static POLICY: Array<Policy> = Array::with_max_entries(GENERATIONS as u32, 0);
 
-/// Per generation and CPU: one outcome per packet.
+/// Per generation and CPU: every packet once.
 #[map]
-pub static TOTALS: PerCpuArray<Totals> = PerCpuArray::with_max_entries(GENERATIONS as u32, 0);
+pub static SEEN: PerCpuArray<Seen> = PerCpuArray::with_max_entries(GENERATIONS as u32, 0);
+
+/// Per generation, outcome and CPU: every packet once more, in exactly one of them. Entries of their own, not an array in
+/// one value: the verifier lets a pointer into a value move by a variable only with CAP_PERFMON.
+#[map]
+pub static OUTCOME: PerCpuArray<Counts> = PerCpuArray::with_max_entries((GENERATIONS * OUTCOMES) as u32, 0);
 
 macro_rules! side {
     ($destinations:ident, $sources:ident, $bans:ident, $ban_counts:ident) => {

@@ -24,6 +24,8 @@ const MAPPED: u32 = 0xffff_u32.to_be();
 
 const ETHERNET_BYTES: u32 = EthHdr::LEN as u32;
 const TAG_BYTES: u32 = VlanHdr::LEN as u32;
+/// 802.1ad allows two: the provider's and the customer's.
+const MOST_TAGS: u32 = 2;
 const ETHER_TYPE: u32 = offset_of!(EthHdr, ether_type) as u32;
 
 /// A key while it is being made, in the words that the processor loads and stores: with the byte arrays of [`FlowKey`],
@@ -135,27 +137,31 @@ fn ether_type<const DIRECT: bool>(ctx: &TcContext, offset: u32) -> Option<u16> {
 
 /// A frame with an Ethernet header and up to two VLAN tags in it. The frame's own type decides: `skb->protocol` is what
 /// the sender of a raw packet claims.
+///
+/// Directly, only untagged frames are read. A tag is nearly always in the socket buffer and not yet in the frame; and a
+/// packet pointer may be moved by a constant only, unless the loader has CAP_PERFMON (`sanitize_ptr_alu()`,
+/// kernel/bpf/verifier.c).
 #[inline(always)]
 pub fn ethernet<'k, const DIRECT: bool>(ctx: &TcContext, slot: &'k mut Slot) -> Parsed<'k> {
-    let mut offset = ETHERNET_BYTES;
     let Some(mut kind) = ether_type::<DIRECT>(ctx, ETHER_TYPE) else {
         return missing::<DIRECT>();
     };
-    if is_vlan(kind) {
-        offset = ETHERNET_BYTES + TAG_BYTES;
-        kind = match ether_type::<DIRECT>(ctx, ETHER_TYPE + TAG_BYTES) {
+    if DIRECT {
+        return if is_vlan(kind) {
+            Parsed::OutOfReach
+        } else {
+            ip::<DIRECT>(ctx, kind, ETHERNET_BYTES, slot)
+        };
+    }
+    let mut tags = 0;
+    while is_vlan(kind) && tags < MOST_TAGS {
+        tags += 1;
+        kind = match ether_type::<DIRECT>(ctx, ETHER_TYPE + tags * TAG_BYTES) {
             Some(kind) => kind,
             None => return missing::<DIRECT>(),
         };
-        if is_vlan(kind) {
-            offset = ETHERNET_BYTES + 2 * TAG_BYTES;
-            kind = match ether_type::<DIRECT>(ctx, ETHER_TYPE + 2 * TAG_BYTES) {
-                Some(kind) => kind,
-                None => return missing::<DIRECT>(),
-            };
-        }
     }
-    ip::<DIRECT>(ctx, kind, offset, slot)
+    ip::<DIRECT>(ctx, kind, ETHERNET_BYTES + tags * TAG_BYTES, slot)
 }
 
 /// A packet that begins with its IP header.

@@ -10,8 +10,8 @@ use aya::maps::lpm_trie::Key;
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use ipnet::IpNet;
 use tcpwatch_common::{
-    Address, BAN_IPV6, Counts, FlowKey, POLICY_ANY_SOURCE, POLICY_BANS, Policy, SOURCES_ROOM, SourceKey,
-    Totals,
+    Address, BAN_IPV6, Counts, FlowKey, OUTCOMES, POLICY_ANY_SOURCE, POLICY_BANS, Policy, SOURCES_ROOM, Seen,
+    SourceKey, Totals,
 };
 
 use super::bpf::{self, GracePeriod};
@@ -80,7 +80,8 @@ struct Side {
 pub struct KernelTables {
     generation: Array<MapData, u64>,
     policy: Array<MapData, Policy>,
-    totals: PerCpuArray<MapData, Totals>,
+    seen: PerCpuArray<MapData, Seen>,
+    outcomes: PerCpuArray<MapData, Counts>,
     sides: [Side; 2],
     grace: GracePeriod,
     /// Room for destinations in each generation.
@@ -204,7 +205,8 @@ impl KernelTables {
         Ok(Self {
             generation: take(ebpf, "GENERATION")?,
             policy: take(ebpf, "POLICY")?,
-            totals: take(ebpf, "TOTALS")?,
+            seen: take(ebpf, "SEEN")?,
+            outcomes: take(ebpf, "OUTCOME")?,
             sides: [Side::take(ebpf, 0)?, Side::take(ebpf, 1)?],
             grace: GracePeriod::new().map_err(call_error("create a map", "grace period"))?,
             capacity: capacity as usize,
@@ -221,15 +223,47 @@ impl KernelTables {
     }
 
     fn read_totals(&self, generation: Generation) -> Result<Totals, TableError> {
-        let per_cpu = self
-            .totals
+        let mut totals = Totals::default();
+        let seen = self
+            .seen
             .get(&(generation.index() as u32), 0)
-            .map_err(map_error("read the totals", "TOTALS"))?;
-        Ok(per_cpu.iter().fold(Totals::default(), |mut sum, cpu| {
-            sum.add(cpu);
-            sum
-        }))
+            .map_err(map_error("read the totals", "SEEN"))?;
+        for cpu in seen.iter() {
+            totals.skbs = totals.skbs.wrapping_add(cpu.skbs);
+            totals.seen.add(cpu.counts);
+        }
+        for (index, sum) in outcome_indices(generation).zip(&mut totals.outcomes) {
+            let outcome = self
+                .outcomes
+                .get(&index, 0)
+                .map_err(map_error("read the totals", "OUTCOME"))?;
+            outcome.iter().for_each(|cpu| sum.add(*cpu));
+        }
+        Ok(totals)
     }
+
+    fn clear_totals(&mut self, generation: Generation) -> Result<(), TableError> {
+        let zero = PerCpuValues::try_from(vec![Seen::default(); self.cpus])
+            .map_err(call_error("clear the totals", "SEEN"))?;
+        self.seen
+            .set(generation.index() as u32, zero, 0)
+            .map_err(map_error("clear the totals", "SEEN"))?;
+        for index in outcome_indices(generation) {
+            let zero = PerCpuValues::try_from(vec![Counts::default(); self.cpus])
+                .map_err(call_error("clear the totals", "OUTCOME"))?;
+            self.outcomes
+                .set(index, zero, 0)
+                .map_err(map_error("clear the totals", "OUTCOME"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Where a generation's outcomes are in the table that holds both.
+fn outcome_indices(generation: Generation) -> std::ops::Range<u32> {
+    let outcomes = OUTCOMES as u32;
+    let first = generation.index() as u32 * outcomes;
+    first..first + outcomes
 }
 
 impl Tables for KernelTables {
@@ -291,11 +325,7 @@ impl Tables for KernelTables {
     }
 
     fn clear(&mut self, generation: Generation) -> Result<(), TableError> {
-        let zero = vec![Totals::default(); self.cpus];
-        let zero = PerCpuValues::try_from(zero).map_err(call_error("clear the totals", "TOTALS"))?;
-        self.totals
-            .set(generation.index() as u32, zero, 0)
-            .map_err(map_error("clear the totals", "TOTALS"))?;
+        self.clear_totals(generation)?;
         let side = &mut self.sides[generation.index()];
         while let Some(index) = side.bans_to_clear.last() {
             side.ban_counts
