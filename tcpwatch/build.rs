@@ -28,6 +28,9 @@ fn main() -> anyhow::Result<()> {
         return Ok(());
     }
 
+    // aya-build hands on every line of the inner cargo as a warning: only real ones should come through.
+    // SAFETY: the build script has one thread.
+    unsafe { env::set_var("CARGO_TERM_QUIET", "true") };
     // aya-ebpf and the two programs use one unstable feature each on the BPF target. Naming the crates allows it there
     // and nowhere else, and keeps aya-build from asking for `-Z build-std`, which the Debian compiler does not need.
     let debian =

@@ -35,7 +35,7 @@ pub const fn segments(len: u32, wire_len: u32, gso_size: NonZeroU32, headers: Op
 }
 
 const fn payloads(bytes: u32, gso_size: NonZeroU32) -> u32 {
-    bytes / gso_size.get() + (bytes % gso_size.get() != 0) as u32
+    bytes.div_ceil(gso_size.get())
 }
 
 const fn at_least_one(segments: u32) -> u32 {
@@ -62,7 +62,12 @@ mod tests {
 
     #[test]
     fn unknown_headers_follow_from_the_wire_length() {
-        for (payload, headers) in [(44 * 1448, 66), (44 * 1448 - 1, 66), (2 * 1448, 90), (1449, 54)] {
+        for (payload, headers) in [
+            (44 * 1448_u32, 66),
+            (44 * 1448 - 1, 66),
+            (2 * 1448, 90),
+            (1449, 54),
+        ] {
             let len = headers + payload;
             let expected = payload.div_ceil(1448);
             let wire_len = len + (expected - 1) * headers;

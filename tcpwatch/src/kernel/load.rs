@@ -9,8 +9,7 @@ use super::tables::{KernelTables, TableError};
 /// The compiled programs; empty in a build without the BPF toolchain.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tcpwatch-egress"));
 
-/// The programs to compare with (`cargo xtask bench`).
-#[cfg(feature = "comparison")]
+/// The programs that `cargo xtask bench` compares with. Nothing in the daemon refers to them, so the linker leaves them out.
 pub static COMPARISON: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tcpwatch-comparison"));
 
 /// How much the kernel tables hold, in each of the two generations.

@@ -1,0 +1,300 @@
+//! The proof that a drain loses nothing while packets are being counted, and its negative controls: the same without
+//! the grace period, and by taking entries out of the live map, must lose.
+//!
+//! Packets come from BPF_PROG_TEST_RUN on one CPU without a pause; the other CPU drains without a pause. Every run of
+//! the program is known to the system call that asked for it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tcpwatch::kernel::drain::{CounterSource as _, Drain, Generation, Tables};
+use tcpwatch::kernel::load::Programs;
+use tcpwatch::kernel::policy::{PolicySet, to_ip};
+use tcpwatch::kernel::tables::{KernelTables, TableError};
+use tcpwatch::tally::Drained;
+use tcpwatch_common::{Counts, FlowKey, Outcome};
+use tcpwatch_tests::counter::{LOOPBACK, load, policy, run_often};
+use tcpwatch_tests::frame::{IPV4, UDP, ethernet, ipv4, udp};
+use tcpwatch_tests::note;
+
+const OWN: &str = "198.18.0.1";
+const DESTINATIONS: usize = 8;
+/// Bytes of every packet.
+const BYTES: u64 = 50;
+/// Packets of one system call. Long, so that most drains fall into the middle of one; short enough for the grace
+/// period, which waits for the whole call.
+const REPEAT: u32 = 20_000;
+/// Packets of the proof.
+const ENOUGH: u64 = 20_000_000;
+/// Drains of the proof.
+const ENOUGH_DRAINS: u64 = 200;
+/// How long a negative control may take to show a loss.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The tests measure what two CPUs do to each other, so they take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// A packet to every destination.
+fn packets() -> Vec<(IpAddr, Vec<u8>)> {
+    (0..DESTINATIONS)
+        .map(|n| format!("192.0.2.{}", n + 1))
+        .map(|to| (to.parse().unwrap(), ethernet(IPV4, &ipv4(OWN, &to, UDP, &udp(8)))))
+        .collect()
+}
+
+/// Puts the calling thread on the `n`th of the CPUs that this process may use.
+fn pin(n: usize) {
+    // SAFETY: a set of bits; all zero is the empty set.
+    let mut allowed: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the set is as large as it is said to be and outlives the call.
+    let result = unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut allowed) };
+    assert!(
+        result == 0,
+        "sched_getaffinity: {}",
+        std::io::Error::last_os_error()
+    );
+    let cpus: Vec<usize> = (0..libc::CPU_SETSIZE as usize)
+        // SAFETY: the index is within the set.
+        .filter(|cpu| unsafe { libc::CPU_ISSET(*cpu, &allowed) })
+        .collect();
+    assert!(
+        cpus.len() >= 2,
+        "a race needs two CPUs; this process may use {cpus:?}"
+    );
+    // SAFETY: as above; the index comes from the set itself.
+    let result = unsafe {
+        let mut wanted: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(cpus[n], &mut wanted);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const wanted)
+    };
+    assert!(
+        result == 0,
+        "sched_setaffinity: {}",
+        std::io::Error::last_os_error()
+    );
+}
+
+/// What was sent and what was counted.
+#[derive(Default)]
+struct Books {
+    sent: BTreeMap<IpAddr, u64>,
+    counted: BTreeMap<IpAddr, Counts>,
+    /// By the totals, which are kept apart from the destinations.
+    seen: Counts,
+    drains: u64,
+    /// Drains whose identities did not hold.
+    unbalanced: u64,
+}
+
+impl Books {
+    fn add(&mut self, drained: &Drained) {
+        self.drains += 1;
+        self.unbalanced += u64::from(drained.imbalance().is_some());
+        self.seen.add(drained.totals.seen);
+        self.add_destinations(&drained.destinations);
+    }
+
+    fn add_destinations(&mut self, destinations: &[(FlowKey, Counts)]) {
+        for (key, counts) in destinations {
+            self.counted
+                .entry(to_ip(key.destination))
+                .or_default()
+                .add(*counts);
+        }
+    }
+
+    fn sent(&self) -> u64 {
+        self.sent.values().sum()
+    }
+
+    fn counted(&self) -> u64 {
+        self.counted.values().map(|counts| counts.packets).sum()
+    }
+
+    fn note(&self, what: &str, time: Duration) {
+        let (sent, counted) = (self.sent(), self.counted());
+        note(format_args!(
+            "{what}: sent {sent}, counted {counted}, difference {}, {} of {} drains unbalanced, {:.1} s",
+            i128::from(sent) - i128::from(counted),
+            self.unbalanced,
+            self.drains,
+            time.as_secs_f64()
+        ));
+    }
+}
+
+/// Sends on one CPU while `drain` is called on the other, again and again, until it says that it is enough; then once
+/// more, with nothing being sent.
+fn race(
+    mut programs: Programs,
+    mut drain: impl FnMut(&mut Books) + Send,
+    mut enough: impl FnMut(&Books, u64, Duration) -> bool + Send,
+) -> (Books, Duration) {
+    let stop = AtomicBool::new(false);
+    let sent_so_far = AtomicU64::new(0);
+    let mut books = Books::default();
+    let began = Instant::now();
+    let sent = thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            pin(1);
+            let packets = packets();
+            let mut sent = BTreeMap::<IpAddr, u64>::new();
+            while !stop.load(Ordering::Relaxed) {
+                for (to, packet) in &packets {
+                    run_often(&mut programs, packet, REPEAT);
+                    *sent.entry(*to).or_default() += u64::from(REPEAT);
+                    sent_so_far.fetch_add(u64::from(REPEAT), Ordering::Relaxed);
+                }
+            }
+            sent
+        });
+        // The drains have a thread of their own, so that the test's keeps its CPUs.
+        let drainer = scope.spawn(|| {
+            pin(0);
+            // Also when the drain panics: else the sender would never end, nor the test.
+            let stopping = StopOnDrop(&stop);
+            while !enough(&books, sent_so_far.load(Ordering::Relaxed), began.elapsed()) {
+                assert!(!sender.is_finished(), "the sender has failed");
+                drain(&mut books);
+            }
+            drop(stopping);
+            let sent = sender.join().unwrap();
+            drain(&mut books);
+            // A drain that was given no time may have left something behind for the next.
+            drain(&mut books);
+            sent
+        });
+        drainer.join().unwrap()
+    });
+    books.sent = sent;
+    (books, began.elapsed())
+}
+
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn own_policy() -> PolicySet {
+    policy(LOOPBACK, &[OWN], &[])
+}
+
+#[test]
+fn a_drain_with_a_grace_period_loses_nothing() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let (programs, tables) = load(1024, 1);
+    let mut source = Drain::new(tables, own_policy()).unwrap();
+    let (books, time) = race(
+        programs,
+        |books| books.add(&source.drain().unwrap().drained),
+        |books, sent, _| sent >= ENOUGH && books.drains >= ENOUGH_DRAINS,
+    );
+    books.note("flip, grace period, read, clear", time);
+
+    let expected: BTreeMap<IpAddr, Counts> = books
+        .sent
+        .iter()
+        .map(|(to, packets)| {
+            (
+                *to,
+                Counts {
+                    packets: *packets,
+                    bytes: packets * BYTES,
+                },
+            )
+        })
+        .collect();
+    assert_eq!(books.counted, expected);
+    assert_eq!(
+        books.seen,
+        Counts {
+            packets: books.sent(),
+            bytes: books.sent() * BYTES
+        }
+    );
+    assert_eq!(books.unbalanced, 0);
+    assert!(books.sent() >= ENOUGH && books.drains >= ENOUGH_DRAINS);
+}
+
+/// The real tables, except that nobody waits.
+struct NoGracePeriod(KernelTables);
+
+impl Tables for NoGracePeriod {
+    fn install(&mut self, generation: Generation, policy: &PolicySet) -> Result<(), TableError> {
+        self.0.install(generation, policy)
+    }
+
+    fn flip(&mut self, to: Generation) -> Result<(), TableError> {
+        self.0.flip(to)
+    }
+
+    fn grace_period(&mut self) -> Result<(), TableError> {
+        Ok(())
+    }
+
+    fn read(&mut self, generation: Generation) -> Result<Drained, TableError> {
+        self.0.read(generation)
+    }
+
+    fn clear(&mut self, generation: Generation) -> Result<(), TableError> {
+        self.0.clear(generation)
+    }
+}
+
+#[test]
+fn the_same_drain_without_the_grace_period_loses() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let (programs, tables) = load(1024, 1);
+    let mut source = Drain::new(NoGracePeriod(tables), own_policy()).unwrap();
+    let (books, time) = race(
+        programs,
+        |books| books.add(&source.drain().unwrap().drained),
+        |books, _, elapsed| books.unbalanced > 0 || elapsed >= LIMIT,
+    );
+    books.note("without the grace period", time);
+    assert!(
+        books.unbalanced > 0 || books.counted() != books.sent(),
+        "{} packets and {} drains without a loss: this test can no longer tell a right drain from a wrong one",
+        books.sent(),
+        books.drains
+    );
+}
+
+#[test]
+fn taking_entries_out_of_the_live_map_loses() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let (programs, mut tables) = load(1024, 1);
+    tables.install(Generation::Even, &own_policy()).unwrap();
+    let (mut books, time) = race(
+        programs,
+        |books| {
+            books.drains += 1;
+            books.add_destinations(&tables.take_live(Generation::Even).unwrap());
+        },
+        // Only the end of the race tells what is missing, so it lasts as long as the proof; the loss is in every
+        // second of it.
+        |_, sent, elapsed| sent >= ENOUGH || elapsed >= LIMIT,
+    );
+    let totals = tables.read(Generation::Even).unwrap().totals;
+    books.seen = totals.seen;
+    books.note("lookup and delete on the live map", time);
+    // The totals, which nobody took from, have every packet. So the packets were seen; they were lost in the taking.
+    assert_eq!(books.seen.packets, books.sent());
+    assert_eq!(totals.outcomes[Outcome::Counted as usize].packets, books.sent());
+    assert_ne!(
+        books.counted(),
+        books.sent(),
+        "{} packets and {} drains without a loss: this test can no longer tell a right drain from a wrong one",
+        books.sent(),
+        books.drains
+    );
+}
