@@ -19,9 +19,12 @@ pub const fn segments(len: u32, wire_len: u32, gso_size: NonZeroU32, headers: Op
     }
     let most = at_least_one(payloads(len, gso_size));
     let added = wire_len.saturating_sub(len);
-    let mut tried = 0;
-    while tried < CANDIDATES {
-        let segments = most.saturating_sub(tried);
+    // Fewest first: where two numbers fit, the longer headers are the likely ones, for a transport header that cannot be
+    // read is one behind a tunnel or behind extension headers.
+    let mut fewer = CANDIDATES;
+    while fewer > 0 {
+        fewer -= 1;
+        let segments = most.saturating_sub(fewer);
         if let Some(copies) = NonZeroU32::new(segments.saturating_sub(1)) {
             let headers = added / copies.get();
             if headers * copies.get() == added && payloads(len.saturating_sub(headers), gso_size) == segments
@@ -29,7 +32,6 @@ pub const fn segments(len: u32, wire_len: u32, gso_size: NonZeroU32, headers: Op
                 return segments;
             }
         }
-        tried += 1;
     }
     most
 }

@@ -297,6 +297,7 @@ fn tells_the_own_addresses_of_one_interface_apart() {
 fn reads_headers_outside_the_linear_part() {
     let lab = Lab::new();
     lab.near.ip("link set eth0 mtu 9000");
+    lab.far.ip("link set eth0 mtu 9000");
     let watch = lab.watch(["--interval", "1h", "--ban", "203.0.113.0/24"]);
     let socket = lab.near.within(|| PacketSocket::open("eth0"));
     for _ in 0..3 {
