@@ -206,3 +206,6 @@ impl<T: Tables> CounterSource for Drain<T> {
         self.wanted = Arc::new(policy);
     }
 }
+
+#[cfg(test)]
+mod tests;
