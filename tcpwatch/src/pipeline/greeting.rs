@@ -74,16 +74,7 @@ fn text(
         lines.push(("places", "unknown: no place database (see above)".to_owned()));
     }
     for file in geo {
-        lines.push((
-            "places",
-            format!(
-                "{} ({}, built {}{})",
-                file.file,
-                file.kind,
-                file.built,
-                age(file.built, today)
-            ),
-        ));
+        lines.push(("places", format!("{} of {}{}", file.file, file.built, age(file.built, today))));
     }
     lines.push(("records", format!("{} on stdout", name(format))));
     if let Some(path) = &config.record {
@@ -93,11 +84,11 @@ fn text(
         ));
     }
     let follows = match config.interfaces {
-        Interfaces::DefaultRoute => " of the default route",
+        Interfaces::DefaultRoute => " by the default route",
         Interfaces::All | Interfaces::Named(_) => "",
     };
     let mut text = format!(
-        "tcpwatch {} is watching outgoing traffic{follows}; Ctrl-C ends it with a last record\n",
+        "tcpwatch {}: watching what leaves{follows}; Ctrl-C ends it with a last record\n",
         env!("CARGO_PKG_VERSION")
     );
     let mut before = "";
@@ -134,7 +125,7 @@ fn some<T: ToString>(items: impl IntoIterator<Item = T, IntoIter: ExactSizeItera
 
 fn age(built: Date, today: Date) -> String {
     match built.until(today).map(|span| span.get_days()) {
-        Ok(days) if days > 0 => format!(", {days} days ago"),
+        Ok(days) if days > 0 => format!(", {days} days old"),
         Ok(_) | Err(_) => String::new(),
     }
 }
@@ -153,7 +144,7 @@ mod tests {
     #[test]
     fn the_age_of_a_database_is_in_days() {
         let today = jiff::civil::date(2026, 3, 1);
-        assert_eq!(age(jiff::civil::date(2026, 1, 1), today), ", 59 days ago");
+        assert_eq!(age(jiff::civil::date(2026, 1, 1), today), ", 59 days old");
         assert_eq!(age(today, today), "");
     }
 }
