@@ -1,7 +1,7 @@
 //! The command: dispatches, turns errors into one line and an exit status, and nothing else.
 
 use std::future::Future;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -74,15 +74,10 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
 }
 
 /// One line, whatever the causes contain.
-#[expect(
-    clippy::print_stderr,
-    reason = "the answer to the person who started the program"
-)]
 fn complain(error: &anyhow::Error, status: u8) -> ExitCode {
     let line = format!("{error:#}");
-    eprintln!(
-        "tcpwatch: {}",
-        line.split_whitespace().collect::<Vec<_>>().join(" ")
-    );
+    let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+    // Nobody to read it is no reason for a panic.
+    writeln!(std::io::stderr(), "tcpwatch: {line}").unwrap_or_default();
     ExitCode::from(status)
 }

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use netlink_packet_route::address::AddressAttribute;
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use netlink_packet_route::route::{RouteAttribute, RouteType};
@@ -91,6 +91,8 @@ impl Network {
         // What a message says does not matter, and neither does how many there were: the kernel is asked anew.
         let pump = tokio::spawn(async move {
             while messages.next().await.is_some() {
+                tokio::time::sleep(BURST).await;
+                while let Some(Some(_)) = messages.next().now_or_never() {}
                 notify.notify_one();
             }
         });
@@ -107,10 +109,9 @@ impl Network {
         self.handle.clone()
     }
 
-    /// Waits until something may have changed. Several changes in a row are one.
+    /// Waits until something may have changed. Several changes in a row are one; none is lost when the wait is given up.
     pub async fn changed(&self) {
         self.changed.notified().await;
-        tokio::time::sleep(BURST).await;
     }
 
     /// All interfaces with their addresses.

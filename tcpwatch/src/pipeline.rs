@@ -110,8 +110,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     };
     let first = choose_first(&config.interfaces, &config.sources, &present, &defaults)?;
     let places = places(&config)?;
-    let outlets = Outlets::open(&config)?;
     let (programs, tables) = load(config.capacity)?;
+    let outlets = Outlets::open(&config)?;
     let attacher = Attacher::new(programs, config.attach, network.handle());
     let mut watch = Watch::new(
         config.interfaces.clone(),
@@ -143,8 +143,16 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         start,
         config,
     };
-    let ended = pipeline.watch(shutdown, &mut hangup).await;
-    pipeline.finish(ended?).await
+    match pipeline.watch(shutdown, &mut hangup).await {
+        Ok(ended) => pipeline.finish(ended).await,
+        Err(error) => {
+            pipeline.watch.detach_all();
+            if let Err(unwritten) = pipeline.outlets.finish(&Ended::Asked) {
+                tracing::error!("{unwritten}");
+            }
+            Err(error)
+        }
+    }
 }
 
 fn places(config: &Config) -> Result<Places, PipelineError> {
@@ -400,7 +408,14 @@ impl Pipeline {
         let end = loop {
             match self.drain().await? {
                 Ok(end) => break end,
-                Err(error) if tries == LAST_DRAINS => return Err(PipelineError::LastDrain(error)),
+                Err(error) if tries == LAST_DRAINS => {
+                    // What earlier drains of this interval brought up is not given up with it.
+                    self.write_record(interfaces, Moment::now(), true);
+                    if let Err(unwritten) = self.outlets.finish(&ended) {
+                        tracing::error!("{unwritten}");
+                    }
+                    return Err(PipelineError::LastDrain(error));
+                }
                 Err(error) => tracing::warn!("the last drain failed, trying again: {error}"),
             }
             tries += 1;

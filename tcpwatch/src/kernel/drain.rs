@@ -140,19 +140,20 @@ pub struct Drain<T> {
 }
 
 impl<T: Tables> Drain<T> {
-    /// Takes over empty tables whose current generation is `Even`, and installs the first policy there.
+    /// Takes over empty tables whose current generation is `Even`, and installs the first policy in both.
     ///
     /// # Errors
     /// The policy cannot be installed.
     pub fn new(mut tables: T, policy: PolicySet) -> Result<Self, TableError> {
         let policy = Arc::new(policy);
         tables.install(Generation::Even, &policy)?;
+        tables.install(Generation::Odd, &policy)?;
         Ok(Self {
             tables,
             current: Generation::Even,
             retired: Retired::Spare,
             wanted: Arc::clone(&policy),
-            installed: [Some(policy), None],
+            installed: [Some(Arc::clone(&policy)), Some(policy)],
         })
     }
 

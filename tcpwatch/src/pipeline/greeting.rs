@@ -1,6 +1,7 @@
 //! The block on stderr that says, at the start, what is watched and where the records go.
 
 use std::fmt::Write as _;
+use std::io::{self, Write as _};
 
 use jiff::civil::Date;
 
@@ -14,14 +15,13 @@ use crate::sink::Format;
 const NAMED: usize = 4;
 
 /// Prints the block.
-#[expect(
-    clippy::print_stderr,
-    reason = "for the person who starts the program, whatever the log level"
-)]
 pub fn print(config: &Config, watch: &Watch, geo: &[GeoFile], format: Format) {
     let watched: Vec<_> = watch.for_record().into_iter().zip(watch.interfaces()).collect();
     let today = jiff::ZonedDateTime::now().date();
-    eprint!("{}", text(config, &watched, geo, format, today));
+    // For the person who starts the program, whatever the log level. Nobody to read it is no reason to end.
+    io::stderr()
+        .write_all(text(config, &watched, geo, format, today).as_bytes())
+        .unwrap_or_default();
 }
 
 fn text(
@@ -74,7 +74,10 @@ fn text(
         lines.push(("places", "unknown: no place database (see above)".to_owned()));
     }
     for file in geo {
-        lines.push(("places", format!("{} of {}{}", file.file, file.built, age(file.built, today))));
+        lines.push((
+            "places",
+            format!("{} of {}{}", file.file, file.built, age(file.built, today)),
+        ));
     }
     lines.push(("records", format!("{} on stdout", name(format))));
     if let Some(path) = &config.record {
