@@ -34,10 +34,14 @@ fn text(
     let mut lines: Vec<(&str, String)> = Vec::new();
     for (entry, interface) in watched {
         let state = if interface.up { "" } else { ", down" };
+        let why = match config.interfaces {
+            Interfaces::DefaultRoute => "default route, ",
+            Interfaces::All | Interfaces::Named(_) => "",
+        };
         lines.push((
             "interface",
             format!(
-                "{} ({}{state}): {}",
+                "{} ({why}{}{state}): {}",
                 entry.name,
                 entry.attach,
                 some(&interface.addresses)
@@ -86,12 +90,8 @@ fn text(
             format!("json appended to {} (SIGHUP opens it anew)", path.display()),
         ));
     }
-    let follows = match config.interfaces {
-        Interfaces::DefaultRoute => " by the default route",
-        Interfaces::All | Interfaces::Named(_) => "",
-    };
     let mut text = format!(
-        "tcpwatch {}: watching what leaves{follows}; Ctrl-C ends it with a last record\n",
+        "tcpwatch {}: watching outgoing traffic; Ctrl-C ends it with a last record\n",
         env!("CARGO_PKG_VERSION")
     );
     let mut before = "";

@@ -97,7 +97,7 @@ impl Report {
         for line in &self.lines {
             if case != line.case {
                 println!(
-                    "\n{:<26} {:>10} {:>12} {:>10}  budget",
+                    "\n{:<50} {:>8} {:>11} {:>9}  budget",
                     line.case, "ns", "over empty", "of naive"
                 );
                 case = &line.case;
@@ -108,7 +108,7 @@ impl Report {
                 Some(false) => "not met",
             };
             println!(
-                "  {:<46} {:>6.1} {:>12.1} {:>10.2}  {verdict}",
+                "  {:<48} {:>8.1} {:>11.1} {:>9.2}  {verdict}",
                 line.program, line.ns, line.over_empty_ns, line.of_naive
             );
         }
