@@ -67,7 +67,7 @@ pub struct Skb {
 
 impl Skb {
     /// The kernel's form. The fields lie where linux/bpf.h has them; it wants zero in all that may not be set.
-    fn context(self) -> [u8; 192] {
+    pub fn context(self) -> [u8; 192] {
         let mut context = [0; 192];
         for (at, value) in [
             (40, self.ifindex),
@@ -127,8 +127,11 @@ pub fn run(programs: &mut Programs, layer: LinkLayer, packet: &[u8], skb: Skb) -
 /// When the kernel does not do all of them.
 #[track_caller]
 pub fn run_often(programs: &mut Programs, packet: &[u8], times: u32) {
+    let context = Skb::default().context();
     let options = TestRunOptions {
         data_in: Some(packet),
+        // Without a context the kernel leaves the wire length at zero.
+        ctx_in: Some(&context),
         repeat: times,
         ..TestRunOptions::new()
     };

@@ -6,7 +6,8 @@
 use std::net::IpAddr;
 
 use crate::command;
-use crate::daemon::{Invocation, Tcpwatch};
+use crate::daemon::Tcpwatch;
+use crate::invocation::Invocation;
 use crate::namespace::Namespace;
 use crate::traffic::{Sink, Udp};
 
@@ -42,7 +43,7 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Builds the network. It is quiet: what leaves `near` is what the test sends, and a few multicast listener reports.
+    /// Builds the network. It is quiet: nothing leaves `near` but what the test sends, unless its addresses change.
     ///
     /// # Panics
     ///
@@ -51,10 +52,13 @@ impl Lab {
         let near = Namespace::new("a");
         let far = Namespace::new("b");
         for namespace in [&near, &far] {
-            // No duplicate address detection, no router solicitations, no link-local addresses.
+            // No duplicate address detection, no router solicitations, no link-local addresses; multicast
+            // listener reports at once instead of for two seconds.
             namespace.run(
                 "sysctl -q -w net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.dad_transmits=0 \
-                 net.ipv6.conf.default.router_solicitations=0 net.ipv6.conf.default.addr_gen_mode=1",
+                 net.ipv6.conf.default.router_solicitations=0 net.ipv6.conf.default.addr_gen_mode=1 \
+                 net.ipv6.conf.default.mldv1_unsolicited_report_interval=1 \
+                 net.ipv6.conf.default.mldv2_unsolicited_report_interval=1",
             );
         }
         near.ip(&format!("address add {ELSEWHERE_V4}/32 dev lo"));

@@ -15,6 +15,8 @@ pub mod counter;
 pub mod daemon;
 pub mod frame;
 pub mod hook;
+pub mod injection;
+pub mod invocation;
 pub mod lab;
 pub mod namespace;
 pub mod packet_socket;

@@ -11,7 +11,7 @@ use tcpwatch_tests::hook::{Foreign, Place, Verdict};
 use tcpwatch_tests::lab::{ELSEWHERE_V4, ELSEWHERE_V6, Lab, NEAR_V4, NEAR_V6};
 use tcpwatch_tests::note;
 use tcpwatch_tests::packet_socket::PacketSocket;
-use tcpwatch_tests::records::{Counts, by_ban, by_flow, check_sent, flow, to, totals};
+use tcpwatch_tests::records::{Counts, by_ban, check_sent, flow, to, totals};
 
 /// A thousand addresses of each family.
 fn destinations() -> impl Iterator<Item = (IpAddr, IpAddr)> {
@@ -70,66 +70,66 @@ fn counts_every_packet_to_2000_destinations_of_both_families() {
     assert_eq!(totals(&records).other_source, Counts::default());
 }
 
+/// Two senders on the same destinations, so that both CPUs meet each of them anew after every drain.
 #[test]
 fn drains_under_load_lose_nothing_of_a_million_packets() {
-    const EACH: u64 = 500_000;
-    const DESTINATIONS: u8 = 50;
+    const DESTINATIONS: u16 = 250;
+    // Of one sender: half a million packets, and on a fast machine more until there were enough drains.
+    const ROUNDS: u64 = 1000;
+    const MOST_ROUNDS: u64 = 20_000;
+    const DRAINS: usize = 10;
 
     let lab = Lab::new();
     let watch = lab.watch(["--interval", "100ms"]);
-    let (mut v4, mut v6) = (lab.udp_v4(), lab.udp_v6());
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            for n in 0..EACH {
-                v4.send(IpAddr::from([192, 0, 2, (n % u64::from(DESTINATIONS)) as u8]), 18);
+    let send = || {
+        let (mut v4, mut v6) = (lab.udp_v4(), lab.udp_v6());
+        let mut rounds = 0;
+        while rounds < ROUNDS || rounds < MOST_ROUNDS && watch.stdout_lines().len() < DRAINS {
+            for n in 0..DESTINATIONS {
+                v4.send(IpAddr::from([192, 0, 2, n as u8]), 18);
+                v6.send(IpAddr::from([0x2001, 0xdb8, 2, 0, 0, 0, 0, n]), 18);
             }
-        });
-        for n in 0..EACH {
-            let last = (n % u64::from(DESTINATIONS)) as u16;
-            v6.send(IpAddr::from([0x2001, 0xdb8, 2, 0, 0, 0, 0, last]), 18);
+            rounds += 1;
         }
+        rounds
+    };
+    let rounds = thread::scope(|scope| {
+        let (one, two) = (scope.spawn(send), scope.spawn(send));
+        one.join().unwrap() + two.join().unwrap()
     });
     let records = watch.stop().books();
 
-    let counted: Counts = by_flow(&records)
-        .into_iter()
-        .filter(|((to, _), _)| !to.is_multicast())
-        .map(|(_, counts)| counts)
-        .sum();
+    let (counted, sent) = (totals(&records).counted, rounds * 2 * u64::from(DESTINATIONS));
     note(format_args!(
-        "{} records of 100 ms: sent {}, counted {}",
+        "{} records of 100 ms: sent {sent}, counted {}",
         records.len(),
-        2 * EACH,
         counted.packets
     ));
+    assert!(sent >= 1_000_000 && records.len() >= DRAINS);
     assert_eq!(
         counted,
         Counts {
-            packets: 1_000_000,
-            bytes: EACH * (42 + 18) + EACH * (62 + 18)
+            packets: sent,
+            bytes: sent / 2 * 60 + sent / 2 * 80
         }
     );
-    for n in 0..u16::from(DESTINATIONS) {
+    for n in 0..DESTINATIONS {
+        let (to4, to6) = (format!("192.0.2.{n}"), format!("2001:db8:2::{n:x}"));
         assert_eq!(
-            flow(&records, &format!("192.0.2.{n}"), NEAR_V4),
+            flow(&records, &to4, NEAR_V4),
             Counts {
-                packets: 10_000,
-                bytes: 600_000
+                packets: rounds,
+                bytes: rounds * 60
             }
         );
         assert_eq!(
-            flow(&records, &format!("2001:db8:2::{n:x}"), NEAR_V6),
+            flow(&records, &to6, NEAR_V6),
             Counts {
-                packets: 10_000,
-                bytes: 800_000
+                packets: rounds,
+                bytes: rounds * 80
             }
         );
     }
-    assert!(
-        records.len() >= 10,
-        "only {} intervals of 100 ms passed",
-        records.len()
-    );
 }
 
 #[test]
@@ -239,59 +239,6 @@ fn a_file_of_bans_is_read_with_its_comments() {
     assert_eq!(to(&records, "198.51.100.8").packets, 5);
 }
 
-#[test]
-fn counts_only_the_sources_it_is_told() {
-    let lab = Lab::new();
-    lab.near.ip("address add 198.18.0.3/24 dev eth0");
-    let watch = lab.watch(["--interval", "1h", "--source", "198.18.0.3"]);
-    let (mut first, mut second) = (lab.udp_v4(), lab.udp_from("198.18.0.3"));
-    first.send_times("192.0.2.1".parse().unwrap(), 10, 3);
-    second.send_times("192.0.2.1".parse().unwrap(), 10, 4);
-    let records = watch.stop().books();
-
-    assert_eq!(flow(&records, "192.0.2.1", "198.18.0.3").packets, 4);
-    assert_eq!(to(&records, "192.0.2.1").packets, 4);
-    assert_eq!(totals(&records).other_source.packets, 3);
-}
-
-#[test]
-fn any_source_counts_what_others_sent_without_naming_them() {
-    let lab = Lab::new();
-    let watch = lab.watch(["--interval", "1h", "--source", "any"]);
-    let (mut own, mut foreign) = (lab.udp_v4(), lab.udp_from(ELSEWHERE_V4));
-    own.send_times("192.0.2.1".parse().unwrap(), 10, 3);
-    foreign.send_times("192.0.2.1".parse().unwrap(), 10, 4);
-    let records = watch.stop().books();
-
-    let flows = by_flow(&records);
-    assert_eq!(to(&records, "192.0.2.1").packets, 7);
-    assert_eq!(flows[&("192.0.2.1".parse().unwrap(), None)].packets, 4);
-    assert_eq!(flow(&records, "192.0.2.1", NEAR_V4).packets, 3);
-    assert_eq!(totals(&records).other_source, Counts::default());
-}
-
-#[test]
-fn tells_the_own_addresses_of_one_interface_apart() {
-    let lab = Lab::new();
-    lab.near.ip("address add 198.18.0.3/24 dev eth0");
-    lab.near.ip("address add 2001:db8:ffff::3/64 dev eth0 nodad");
-    let watch = lab.watch(["--interval", "1h"]);
-    for (source, packets) in [(NEAR_V4, 2), ("198.18.0.3", 3)] {
-        lab.udp_from(source)
-            .send_times("192.0.2.1".parse().unwrap(), 10, packets);
-    }
-    for (source, packets) in [(NEAR_V6, 4), ("2001:db8:ffff::3", 5)] {
-        lab.udp_from(source)
-            .send_times("2001:db8:1::1".parse().unwrap(), 10, packets);
-    }
-    let records = watch.stop().books();
-
-    assert_eq!(flow(&records, "192.0.2.1", NEAR_V4).packets, 2);
-    assert_eq!(flow(&records, "192.0.2.1", "198.18.0.3").packets, 3);
-    assert_eq!(flow(&records, "2001:db8:1::1", NEAR_V6).packets, 4);
-    assert_eq!(flow(&records, "2001:db8:1::1", "2001:db8:ffff::3").packets, 5);
-}
-
 /// A raw packet of more than a page leaves with nothing but its Ethernet header in the linear part of the buffer.
 #[test]
 fn reads_headers_outside_the_linear_part() {
@@ -391,44 +338,4 @@ fn counts_packets_with_a_vlan_tag_beside_the_frame() {
         }
     );
     assert_eq!(to(&records, "192.0.2.2").packets, 7);
-}
-
-#[test]
-fn watches_two_interfaces_and_tells_them_apart() {
-    let lab = Lab::new();
-    lab.near.ip(&format!(
-        "link add eth1 address 02:00:00:00:01:01 type veth peer name eth1 address 02:00:00:00:01:02 netns {}",
-        lab.far.name()
-    ));
-    lab.near.ip("address add 198.18.2.1/24 dev eth1");
-    lab.far.ip("address add 198.18.2.2/24 dev eth1");
-    lab.far.ip("link set eth1 up");
-    lab.near.ip("link set eth1 up");
-    // Known from the start, so that no packet waits for an answer.
-    lab.near
-        .ip("neighbour replace 198.18.2.2 lladdr 02:00:00:00:01:02 dev eth1 nud permanent");
-    lab.near.ip("route add 198.51.100.0/24 via 198.18.2.2");
-    let watch = lab.watch(["--interval", "1h", "-i", "eth0", "eth1"]);
-    lab.udp_v4().send_times("192.0.2.1".parse().unwrap(), 10, 3);
-    lab.udp_from("198.18.2.1")
-        .send_times("198.51.100.1".parse().unwrap(), 10, 4);
-    // The address of one interface, through the other.
-    lab.udp_from(NEAR_V4)
-        .send_times("198.51.100.2".parse().unwrap(), 10, 5);
-    let records = watch.stop().books();
-
-    let of = |address: &str| {
-        let address: IpAddr = address.parse().unwrap();
-        let destinations = records.iter().flat_map(|record| &record.destinations);
-        destinations
-            .filter(|of| of.address == address)
-            .map(|of| (of.interface.as_str(), of.packets))
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(of("192.0.2.1"), [("eth0", 3)]);
-    assert_eq!(of("198.51.100.1"), [("eth1", 4)]);
-    assert_eq!(of("198.51.100.2"), []);
-    assert_eq!(totals(&records).other_source.packets, 5);
-    let names: Vec<_> = records[0].interfaces.iter().map(|of| of.name.as_str()).collect();
-    assert_eq!(names, ["eth0", "eth1"]);
 }

@@ -6,9 +6,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use tcpwatch_tests::daemon::{Ended, Invocation, binary};
+use tcpwatch_tests::daemon::Ended;
 use tcpwatch_tests::hook;
+use tcpwatch_tests::invocation::{Invocation, binary};
 use tcpwatch_tests::lab::Lab;
 use tcpwatch_tests::namespace::Namespace;
 use tcpwatch_tests::places;
@@ -240,23 +242,23 @@ fn names_a_record_file_that_cannot_be_written() {
     let lab = Lab::new();
     let directory = tempfile::tempdir().unwrap();
     let geo = places::write_countries(directory.path());
-    for (path, words) in [
+    let pipe = directory.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for (path, reason) in [
         (
             directory.path().join("no/such/directory/records.jsonl"),
-            ["records.jsonl", "No such file"],
+            "No such file",
         ),
-        (
-            directory.path().to_owned(),
-            [directory.path().to_str().unwrap(), "directory"],
-        ),
-        (PathBuf::from("/proc/version"), ["/proc/version", ""]),
+        (geo.join("records.jsonl"), "Not a directory"),
+        (directory.path().to_owned(), "directory"),
+        (pipe, "pipe"),
     ] {
         let ended = lab
             .tcpwatch(["run"])
             .with_path("--geo", &geo)
             .with_path("--record", &path)
             .finish();
-        assert_refused(&ended, &words);
+        assert_refused(&ended, &[path.to_str().unwrap(), reason]);
         hook::assert_bare(&lab.near, "eth0");
     }
 }

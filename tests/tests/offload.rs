@@ -75,6 +75,12 @@ fn counts_the_segments_of_big_tcp() {
 
     let expected = connection.on_the_wire();
     let counted = flow(&records, "2001:db8:1::9", NEAR_V6);
+    note(format_args!(
+        "BIG TCP: {} segments sent, {} packets counted, {} bytes more than the connection's",
+        expected.packets,
+        counted.packets,
+        counted.bytes.saturating_sub(expected.bytes)
+    ));
     assert_eq!(counted.packets, expected.packets);
     // The extra header is 8 bytes; the kernel counts it in every segment of such a packet.
     let most = expected.bytes + 8 * expected.packets;
@@ -162,15 +168,12 @@ fn counts_the_segments_of_udp() {
     );
 }
 
-/// The tests above rely on it: what leaves the quiet network by itself is little, and never IPv4.
+/// The exact totals of these tests rely on it: nothing leaves the network by itself.
 #[test]
 fn the_lab_is_quiet() {
     let lab = Lab::new();
     let watch = lab.watch(["--interval", "100ms"]);
-    watch.wait_for_records(10);
+    watch.wait_for_records(20);
     let records = watch.stop().books();
-    for destination in records.iter().flat_map(|record| &record.destinations) {
-        assert!(destination.address.is_multicast(), "{destination:?}");
-    }
-    assert_eq!(totals(&records).not_ip, Counts::default());
+    assert_eq!(totals(&records).seen, Counts::default(), "{records:#?}");
 }

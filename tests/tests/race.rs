@@ -33,7 +33,7 @@ const REPEAT: u32 = 20_000;
 /// Packets of the proof.
 const ENOUGH: u64 = 20_000_000;
 /// Drains of the proof.
-const ENOUGH_DRAINS: u64 = 200;
+const ENOUGH_DRAINS: u64 = 100;
 /// How long a negative control may take to show a loss.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -132,7 +132,7 @@ impl Books {
 /// Sends on one CPU while `drain` is called on the other, again and again, until it says that it is enough; then once
 /// more, with nothing being sent.
 fn race(
-    mut programs: Programs,
+    programs: &mut Programs,
     mut drain: impl FnMut(&mut Books) + Send,
     mut enough: impl FnMut(&Books, u64, Duration) -> bool + Send,
 ) -> (Books, Duration) {
@@ -147,7 +147,7 @@ fn race(
             let mut sent = BTreeMap::<IpAddr, u64>::new();
             while !stop.load(Ordering::Relaxed) {
                 for (to, packet) in &packets {
-                    run_often(&mut programs, packet, REPEAT);
+                    run_often(programs, packet, REPEAT);
                     *sent.entry(*to).or_default() += u64::from(REPEAT);
                     sent_so_far.fetch_add(u64::from(REPEAT), Ordering::Relaxed);
                 }
@@ -191,10 +191,10 @@ fn own_policy() -> PolicySet {
 #[test]
 fn a_drain_with_a_grace_period_loses_nothing() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let (programs, tables) = load(1024, 1);
+    let (mut programs, tables) = load(1024, 1);
     let mut source = Drain::new(tables, own_policy()).unwrap();
     let (books, time) = race(
-        programs,
+        &mut programs,
         |books| books.add(&source.drain().unwrap().drained),
         |books, sent, _| sent >= ENOUGH && books.drains >= ENOUGH_DRAINS,
     );
@@ -253,29 +253,36 @@ impl Tables for NoGracePeriod {
 #[test]
 fn the_same_drain_without_the_grace_period_loses() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let (programs, tables) = load(1024, 1);
+    let (mut programs, tables) = load(1024, 1);
     let mut source = Drain::new(NoGracePeriod(tables), own_policy()).unwrap();
-    let (books, time) = race(
-        programs,
-        |books| books.add(&source.drain().unwrap().drained),
-        |books, _, elapsed| books.unbalanced > 0 || elapsed >= LIMIT,
-    );
-    books.note("without the grace period", time);
-    assert!(
-        books.unbalanced > 0 || books.counted() != books.sent(),
-        "{} packets and {} drains without a loss: this test can no longer tell a right drain from a wrong one",
-        books.sent(),
-        books.drains
-    );
+    let began = Instant::now();
+    // A packet that is counted while its table is read makes a drain unbalanced; it is lost for good only when it falls
+    // between reading and clearing. A hundred of the former nearly always have some of the latter.
+    loop {
+        let (books, time) = race(
+            &mut programs,
+            |books| books.add(&source.drain().unwrap().drained),
+            |books, _, _| books.unbalanced >= 100 || began.elapsed() >= LIMIT,
+        );
+        books.note("without the grace period", time);
+        if books.counted() != books.sent() {
+            assert!(books.unbalanced > 0, "the books show it");
+            return;
+        }
+        assert!(
+            began.elapsed() < LIMIT,
+            "no loss in {LIMIT:?}: this test can no longer tell a right drain from a wrong one"
+        );
+    }
 }
 
 #[test]
 fn taking_entries_out_of_the_live_map_loses() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let (programs, mut tables) = load(1024, 1);
+    let (mut programs, mut tables) = load(1024, 1);
     tables.install(Generation::Even, &own_policy()).unwrap();
     let (mut books, time) = race(
-        programs,
+        &mut programs,
         |books| {
             books.drains += 1;
             books.add_destinations(&tables.take_live(Generation::Even).unwrap());

@@ -40,6 +40,7 @@ fn the_number_of_segments_is_derived_where_the_kernel_does_not_name_it() {
     let options = ethernet(IPV4, &ipv4_with_options(OWN4, TO4, TCP, &[1; 20], &tcp(0, 3000)));
     let vlan = ethernet(VLAN, &tag(5, IPV4, &ipv4(OWN4, TO4, TCP, &tcp(0, 3000))));
     let hop_by_hop = v6(HOP_BY_HOP, &extension(TCP, &[1; 6], &tcp(0, 3000)));
+    let short = v6(HOP_BY_HOP, &extension(TCP, &[1; 6], &tcp(0, 3100)));
     // Every wire length is the packet's own and the headers once more for every segment but the first.
     check(
         LinkLayer::Ethernet,
@@ -60,7 +61,8 @@ fn the_number_of_segments_is_derived_where_the_kernel_does_not_name_it() {
             "udp over ipv6": v6(UDP, &udp(3000)), 1400, 0, 3062 + 2 * 62 => Counted, 3, 3186;
             "tcp behind an extension header": hop_by_hop, 1000, 0, 3082 + 2 * 82 => Counted, 3, 3246;
             "another protocol, by its wire length": v4(EXPERIMENT, &[0; 3000]), 1000, 0, 3034 + 2 * 34 => Counted, 3, 3102;
-            "another protocol, one byte more": v4(EXPERIMENT, &[0; 3001]), 1000, 0, 3035 + 3 * 34 => Counted, 4, 3137;
+            "another protocol, a short last segment": v4(EXPERIMENT, &[0; 3100]), 1000, 0, 3134 + 3 * 34 => Counted, 4, 3236;
+        "tcp behind an extension header, a short last segment": short, 1000, 0, 3182 + 3 * 82 => Counted, 4, 3428;
         },
     );
 }
