@@ -9,6 +9,9 @@ use core::num::NonZeroU32;
 /// than two segments' payload do not occur: the smallest MSS that Linux sends is 48 bytes.
 const CANDIDATES: u32 = 3;
 
+/// The shortest headers that hide a transport header: IPv4, GRE, IPv4 and UDP on a device without a link layer.
+const LEAST_HEADERS: u32 = 20 + 4 + 20 + 8;
+
 /// Number of segments of a packet of `len` bytes, headers included once, cut into payloads of `gso_size` bytes.
 ///
 /// `headers` is the length of all headers in front of the payload, where they could be read. Without it, it follows
@@ -19,21 +22,23 @@ pub const fn segments(len: u32, wire_len: u32, gso_size: NonZeroU32, headers: Op
     }
     let most = at_least_one(payloads(len, gso_size));
     let added = wire_len.saturating_sub(len);
-    // Fewest first: where two numbers fit, the longer headers are the likely ones, for a transport header that cannot be
-    // read is one behind a tunnel or behind extension headers.
-    let mut fewer = CANDIDATES;
-    while fewer > 0 {
-        fewer -= 1;
+    let mut unlikely = most;
+    let mut fewer = 0;
+    while fewer < CANDIDATES {
         let segments = most.saturating_sub(fewer);
-        if let Some(copies) = NonZeroU32::new(segments.saturating_sub(1)) {
-            let headers = added / copies.get();
-            if headers * copies.get() == added && payloads(len.saturating_sub(headers), gso_size) == segments
-            {
+        fewer += 1;
+        let Some(copies) = NonZeroU32::new(segments.saturating_sub(1)) else {
+            continue;
+        };
+        let headers = added / copies.get();
+        if headers * copies.get() == added && payloads(len.saturating_sub(headers), gso_size) == segments {
+            if headers >= LEAST_HEADERS {
                 return segments;
             }
+            unlikely = segments;
         }
     }
-    most
+    unlikely
 }
 
 const fn payloads(bytes: u32, gso_size: NonZeroU32) -> u32 {
@@ -79,6 +84,15 @@ mod tests {
                 "payload {payload}, headers {headers}"
             );
         }
+    }
+
+    #[test]
+    fn headers_that_are_too_short_to_hide_a_transport_header_are_no_answer() {
+        let gso_size = NonZeroU32::new(1000).unwrap();
+        // 3 segments with 123 bytes of headers would fit as well, but more segments are tried first.
+        assert_eq!(segments(82 + 3001, 82 + 3001 + 3 * 82, gso_size, None), 4);
+        // 3 segments would mean headers of 45 bytes.
+        assert_eq!(segments(90 + 2 * 1448, 90 + 2 * 1448 + 90, MSS, None), 2);
     }
 
     #[test]

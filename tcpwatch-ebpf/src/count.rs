@@ -26,7 +26,11 @@ pub fn packet(ctx: &TcContext, parsed: Parsed<'_>) {
     if let Some(seen) = SEEN.get_ptr_mut(generation) {
         // SAFETY: this CPU's map value, see `add_own`.
         unsafe {
-            (*seen).skbs += 1;
+            if preemptible() {
+                atomic::add(&raw mut (*seen).skbs, 1);
+            } else {
+                (*seen).skbs += 1;
+            }
             add_own(&raw mut (*seen).counts, wire);
         }
     }
@@ -152,13 +156,30 @@ fn add_shared(counts: *mut Counts, wire: Counts) {
     }
 }
 
+/// Not 0: additions to this CPU's own values are atomic. Set by the daemon before the program is loaded, and a constant for
+/// the verifier, which leaves out the branch that is not taken.
+#[unsafe(no_mangle)]
+static PREEMPTIBLE: u8 = 0;
+
 /// Adds to a value of this CPU alone. No other run of the program can interrupt this one: the egress hook is called with
-/// bottom halves disabled (`__dev_queue_xmit()`, net/core/dev.c).
+/// bottom halves disabled (`__dev_queue_xmit()`, net/core/dev.c). On PREEMPT_RT that is no protection from other tasks.
 ///
 /// # Safety
 /// `counts` must point into this CPU's part of a per-CPU map value.
 #[inline(always)]
 unsafe fn add_own(counts: *mut Counts, wire: Counts) {
     // SAFETY: the caller's promise; see above for why nobody else writes it now.
-    unsafe { (*counts).add(wire) };
+    unsafe {
+        if preemptible() {
+            add_shared(counts, wire);
+        } else {
+            (*counts).add(wire);
+        }
+    }
+}
+
+#[inline(always)]
+fn preemptible() -> bool {
+    // SAFETY: a static. Volatile, or the compiler would take the value from here instead of the loaded object's.
+    unsafe { core::ptr::read_volatile(&raw const PREEMPTIBLE) != 0 }
 }

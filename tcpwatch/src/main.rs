@@ -1,7 +1,7 @@
 //! The command: dispatches, turns errors into one line and an exit status, and nothing else.
 
 use std::future::Future;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{IsTerminal as _, Write};
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -22,26 +22,29 @@ fn main() -> ExitCode {
 }
 
 fn watch(args: RunArgs) -> ExitCode {
+    // A terminal that has been stopped, or a pipe that nobody reads, must not hold up a drain: what is said goes through a
+    // thread, and what that cannot take is dropped. The guard's end waits a second at most.
+    let (mut stderr, _guard) = tracing_appender::non_blocking(std::io::stderr());
     let filter = tracing_subscriber::EnvFilter::try_from_env("TCPWATCH_LOG")
         .unwrap_or_else(|_unset_or_invalid| tracing_subscriber::EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(stderr.clone())
         .with_ansi(std::io::stderr().is_terminal() && !no_color())
         .with_target(false)
         .without_time()
         .init();
     let config = match Config::new(args) {
         Ok(config) => config,
-        Err(error) => return complain(&error.into(), USAGE),
+        Err(error) => return complain(&mut stderr, &error.into(), USAGE),
     };
-    match start(config) {
+    match start(config, &mut stderr) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let before_start = error
                 .downcast_ref::<PipelineError>()
                 .is_none_or(PipelineError::before_start);
-            complain(&error, if before_start { USAGE } else { FAILED })
+            complain(&mut stderr, &error, if before_start { USAGE } else { FAILED })
         }
     }
 }
@@ -51,13 +54,13 @@ fn no_color() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
-fn start(config: Config) -> anyhow::Result<()> {
+fn start(config: Config, stderr: &mut dyn Write) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
         let stop = stop_signal()?;
-        Ok(pipeline::run(config, stop).await?)
+        Ok(pipeline::run(config, stop, stderr).await?)
     })
 }
 
@@ -74,10 +77,10 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
 }
 
 /// One line, whatever the causes contain.
-fn complain(error: &anyhow::Error, status: u8) -> ExitCode {
+fn complain(stderr: &mut dyn Write, error: &anyhow::Error, status: u8) -> ExitCode {
     let line = format!("{error:#}");
     let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
     // Nobody to read it is no reason for a panic.
-    writeln!(std::io::stderr(), "tcpwatch: {line}").unwrap_or_default();
+    writeln!(stderr, "tcpwatch: {line}").unwrap_or_default();
     ExitCode::from(status)
 }

@@ -1,7 +1,7 @@
 //! The host's network as far as counting needs it: interfaces, their addresses, the default route. Followed live by
 //! netlink: subscribed first, asked afterwards, and asked anew after every change, so that a lost message costs nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use netlink_packet_route::address::AddressAttribute;
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
-use netlink_packet_route::route::{RouteAttribute, RouteType};
+use netlink_packet_route::route::{RouteAttribute, RouteFlags, RouteMessage, RouteType};
 use rtnetlink::{MulticastGroup, RouteMessageBuilder};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -37,6 +37,9 @@ pub enum NetError {
         #[source]
         source: rtnetlink::Error,
     },
+    /// An answer that did not come.
+    #[error("the kernel does not answer about its network")]
+    Silent(#[source] tokio::time::error::Elapsed),
 }
 
 /// An interface and its addresses.
@@ -54,6 +57,32 @@ pub struct Interface {
     pub up: bool,
     /// All its addresses, both families.
     pub addresses: BTreeSet<IpAddr>,
+}
+
+/// Numbers of the interfaces that packets to the internet leave through, by family.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Defaults {
+    /// For IPv4; empty: there is no route.
+    pub v4: BTreeSet<u32>,
+    /// For IPv6; empty: there is no route.
+    pub v6: BTreeSet<u32>,
+}
+
+impl Defaults {
+    /// Whether packets of either family leave through it.
+    #[must_use]
+    pub fn contains(&self, index: u32) -> bool {
+        self.v4.contains(&index) || self.v6.contains(&index)
+    }
+
+    /// Takes over what is known now. A family without a route keeps what it had: routes come back.
+    pub fn update(&mut self, now: &Self) {
+        for (mine, now) in [(&mut self.v4, &now.v4), (&mut self.v6, &now.v6)] {
+            if !now.is_empty() {
+                mine.clone_from(now);
+            }
+        }
+    }
 }
 
 /// The connection to the kernel.
@@ -128,53 +157,66 @@ impl Network {
             .try_collect()
             .await
             .map_err(ask("its interfaces"))?;
-        let mut interfaces: Vec<Interface> = links.iter().filter_map(interface).collect();
+        let mut interfaces: BTreeMap<u32, Interface> = links
+            .iter()
+            .filter_map(interface)
+            .map(|interface| (interface.index, interface))
+            .collect();
         let mut addresses = self.handle.address().get().execute();
         while let Some(message) = addresses.try_next().await.map_err(ask("its addresses"))? {
-            let found = interfaces
-                .iter_mut()
-                .find(|interface| interface.index == message.header.index);
+            let found = interfaces.get_mut(&message.header.index);
             if let (Some(interface), Some(address)) = (found, own_address(&message.attributes)) {
                 interface.addresses.insert(address);
             }
         }
-        Ok(interfaces)
+        Ok(interfaces.into_values().collect())
     }
 
-    /// Numbers of the interfaces that packets to the internet leave through: one for each family that has a route.
+    /// The interfaces that packets to the internet leave through.
     ///
     /// The kernel is asked for the route to a public address of each family (nothing is sent), which respects policy
     /// rules and needs no dump of what may be a full routing table.
     ///
     /// # Errors
     /// A request failed for another reason than a missing route.
-    pub async fn default_interfaces(&self) -> Result<BTreeSet<u32>, NetError> {
-        // Root servers' addresses (k.root-servers.net): as public as an address can be.
-        let v4 = RouteMessageBuilder::<Ipv4Addr>::new()
-            .destination_prefix(Ipv4Addr::new(193, 0, 14, 129), 32)
-            .build();
+    pub async fn defaults(&self) -> Result<Defaults, NetError> {
+        // A root server's addresses (k.root-servers.net): as public as an address can be.
+        let v4 =
+            RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(Ipv4Addr::new(193, 0, 14, 129), 32);
         let v6 = RouteMessageBuilder::<Ipv6Addr>::new()
-            .destination_prefix(Ipv6Addr::new(0x2001, 0x7fd, 0, 0, 0, 0, 0, 1), 128)
-            .build();
+            .destination_prefix(Ipv6Addr::new(0x2001, 0x7fd, 0, 0, 0, 0, 0, 1), 128);
+        Ok(Defaults {
+            v4: self.route(v4.build()).await?,
+            v6: self.route(v6.build()).await?,
+        })
+    }
+
+    /// The interfaces of the route that answers `question`: several when it has several next hops.
+    async fn route(&self, mut question: RouteMessage) -> Result<BTreeSet<u32>, NetError> {
+        // The whole route, not the one next hop that a packet would take.
+        question.header.flags |= RouteFlags::FibMatch;
+        let route = match self.handle.route().get(question).execute().try_next().await {
+            Ok(Some(route)) if route.header.kind == RouteType::Unicast => route,
+            Ok(_) => return Ok(BTreeSet::new()),
+            Err(error) if is_no_route(&error) => return Ok(BTreeSet::new()),
+            Err(source) => {
+                return Err(NetError::Ask {
+                    what: "the default route",
+                    source,
+                });
+            }
+        };
         let mut found = BTreeSet::new();
-        for question in [v4, v6] {
-            match self.handle.route().get(question).execute().try_next().await {
-                Ok(Some(route)) if route.header.kind == RouteType::Unicast => {
-                    found.extend(route.attributes.iter().find_map(|attribute| match attribute {
-                        RouteAttribute::Oif(index) if *index != LOOPBACK_INDEX => Some(*index),
-                        _ => None,
-                    }));
+        for attribute in &route.attributes {
+            match attribute {
+                RouteAttribute::Oif(index) => {
+                    found.insert(*index);
                 }
-                Ok(_) => {}
-                Err(error) if is_no_route(&error) => {}
-                Err(source) => {
-                    return Err(NetError::Ask {
-                        what: "the default route",
-                        source,
-                    });
-                }
+                RouteAttribute::MultiPath(hops) => found.extend(hops.iter().map(|hop| hop.interface_index)),
+                _ => {}
             }
         }
+        found.remove(&LOOPBACK_INDEX);
         Ok(found)
     }
 }
@@ -190,7 +232,9 @@ fn is_no_route(error: &rtnetlink::Error) -> bool {
         libc::EHOSTUNREACH,
         libc::EACCES,
         libc::EINVAL,
+        // What a kernel without the family answers, or one that was started with ipv6.disable=1.
         libc::EAFNOSUPPORT,
+        libc::EOPNOTSUPP,
     ]
     .contains(&code)
 }

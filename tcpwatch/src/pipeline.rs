@@ -2,17 +2,18 @@
 
 pub mod assemble;
 mod greeting;
+mod outputs;
 pub mod watch;
 
 use std::future::Future;
-use std::io::{self, IsTerminal as _};
-use std::sync::Arc;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use self::assemble::{Identity, Interval};
+use self::outputs::{Closed, Outputs};
 use self::watch::{ChoiceError, Watch, choose_first};
 use crate::config::{Config, Interfaces};
 use crate::enrich::{Enricher, GeoError, Places};
@@ -21,17 +22,19 @@ use crate::kernel::drain::{CounterSource, Drain, Harvest, Moment};
 use crate::kernel::load::{LoadError, load};
 use crate::kernel::requirements::{self, RequirementError};
 use crate::kernel::tables::{KernelTables, TableError};
-use crate::net::{NetError, Network};
+use crate::net::{Defaults, Interface, NetError, Network};
 use crate::record::{Record, WatchedInterface};
-use crate::sink::{Format, Outcome, Outlet, Style, encoder};
 use crate::tally::Tally;
 
 /// How often the default route is asked for again when no interface was named.
 const ROUTE_CHECK: Duration = Duration::from_secs(2);
-/// How long the outputs may take to write what is left when the program ends.
-const LAST_WRITE: Duration = Duration::from_secs(5);
-/// How often, and how long apart, the last drain is tried before its counts are given up.
+/// How often, at most, the hooks are looked at: are we still there?
+const HOOK_CHECK: Duration = Duration::from_secs(1);
+/// How long an answer of the kernel's network configuration may take. An answer can be lost; the next look asks anew.
+const ANSWER: Duration = Duration::from_secs(5);
+/// How often the last drain is tried before its counts are given up.
 const LAST_DRAINS: u32 = 5;
+/// How long apart.
 const LAST_DRAIN_PAUSE: Duration = Duration::from_millis(200);
 
 /// Why a run could not begin, or had to end.
@@ -95,37 +98,33 @@ impl PipelineError {
     }
 }
 
-/// Watches until `shutdown` is ready, the wanted number of records is written, or nobody reads stdout any more.
+/// Watches until `shutdown` is ready, the wanted number of records is written, or nobody reads stdout any more. What is
+/// watched is said on `notices` at the start.
 ///
 /// # Errors
 /// See [`PipelineError::before_start`].
-pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), PipelineError> {
+pub async fn run(
+    config: Config,
+    shutdown: impl Future<Output = ()>,
+    notices: &mut dyn Write,
+) -> Result<(), PipelineError> {
     requirements::check()?;
+    let ends_on_hangup = config.record.is_none() && !requirements::ignores_hangup()?;
     let mut hangup = signal(SignalKind::hangup()).map_err(PipelineError::Signals)?;
     let network = Network::open()?;
-    let present = network.interfaces().await?;
-    let defaults = match config.interfaces {
-        Interfaces::DefaultRoute => network.default_interfaces().await?,
-        Interfaces::All | Interfaces::Named(_) => Default::default(),
-    };
+    let (present, defaults) = look(&network, &config).await?;
     let first = choose_first(&config.interfaces, &config.sources, &present, &defaults)?;
     let places = places(&config)?;
     let (programs, tables) = load(config.capacity)?;
-    let outlets = Outlets::open(&config)?;
+    let outputs = Outputs::open(&config)?;
     let attacher = Attacher::new(programs, config.attach, network.handle());
-    let mut watch = Watch::new(
-        config.interfaces.clone(),
-        config.sources.clone(),
-        Arc::clone(&config.bans),
-        attacher,
-        &first,
-    );
+    let mut watch = Watch::new(&config, attacher, &first, defaults.clone());
     let source = Drain::new(tables, watch.policy().clone())?;
     let start = Moment::now();
     for candidate in first {
         watch.attach(candidate).await?;
     }
-    greeting::print(&config, &watch, &places.files(), outlets.format);
+    greeting::print(notices, &config, &watch, &places.files(), outputs.format);
 
     let mut pipeline = Pipeline {
         identity: Identity {
@@ -137,17 +136,21 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         watch,
         network,
         enricher: Box::new(places),
-        outlets,
+        outputs,
         tally: Tally::default(),
         records: 0,
         start,
+        drained_until: start,
+        defaults,
+        look_again: false,
+        hooks_checked: Instant::now(),
         config,
     };
-    match pipeline.watch(shutdown, &mut hangup).await {
+    match pipeline.watch(shutdown, &mut hangup, ends_on_hangup).await {
         Ok(ended) => pipeline.finish(ended).await,
         Err(error) => {
             pipeline.watch.detach_all();
-            if let Err(unwritten) = pipeline.outlets.finish(&Ended::Asked) {
+            if let Err(unwritten) = pipeline.outputs.finish() {
                 tracing::error!("{unwritten}");
             }
             Err(error)
@@ -166,91 +169,26 @@ fn places(config: &Config) -> Result<Places, PipelineError> {
     Ok(places)
 }
 
-/// Columns of the terminal that stdout is, within what a table can be read at.
-fn terminal_width() -> usize {
-    match terminal_size::terminal_size_of(io::stdout()) {
-        Some((terminal_size::Width(columns), _)) => usize::from(columns).clamp(60, 100),
-        None => Style::default().width,
-    }
-}
-
-/// Where records go.
-struct Outlets {
-    format: Format,
-    stdout: Outlet,
-    file: Option<Outlet>,
-}
-
-impl Outlets {
-    fn open(config: &Config) -> Result<Self, PipelineError> {
-        let terminal = io::stdout().is_terminal();
-        let format = config
-            .format
-            .unwrap_or(if terminal { Format::Table } else { Format::Json });
-        let style = Style {
-            width: terminal_width(),
-            colour: terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
-            top: config.top,
-            interval: config.interval,
-            ..Style::default()
+/// The interfaces, and those of the default route where they matter.
+async fn look(network: &Network, config: &Config) -> Result<(Vec<Interface>, Defaults), NetError> {
+    let answers = async {
+        let defaults = match config.interfaces {
+            Interfaces::DefaultRoute => network.defaults().await?,
+            Interfaces::All | Interfaces::Named(_) => Defaults::default(),
         };
-        let file = config
-            .record
-            .as_ref()
-            .map(|path| {
-                Outlet::file(path, encoder(Format::Json, &style)).map_err(|source| PipelineError::Record {
-                    path: path.display().to_string(),
-                    source,
-                })
-            })
-            .transpose()?;
-        Ok(Self {
-            format,
-            stdout: Outlet::stdout(encoder(format, &style)).map_err(PipelineError::Stdout)?,
-            file,
-        })
-    }
-
-    fn push(&self, record: Record) {
-        let record = Arc::new(record);
-        if let Some(file) = &self.file {
-            file.push(Arc::clone(&record));
-        }
-        self.stdout.push(record);
-    }
-
-    fn reopen(&self) {
-        if let Some(file) = &self.file {
-            file.reopen();
-        }
-    }
-
-    /// Waits for what is still to be written, and says whether all of it was.
-    fn finish(self, ended: &Ended) -> Result<(), PipelineError> {
-        let reader_gone = matches!(ended, Ended::ReaderGone) || self.stdout.is_closed();
-        let stdout = self.stdout.finish(LAST_WRITE);
-        let file = self.file.map(|file| file.finish(LAST_WRITE));
-        let unwritten = |outcome: &Outcome| outcome.dropped + outcome.left;
-        let mut dropped = file.as_ref().map_or(0, unwritten);
-        if !reader_gone {
-            dropped += unwritten(&stdout);
-        }
-        if dropped == 0 {
-            Ok(())
-        } else {
-            Err(PipelineError::Unwritten { dropped })
-        }
-    }
+        Ok((network.interfaces().await?, defaults))
+    };
+    tokio::time::timeout(ANSWER, answers)
+        .await
+        .map_err(NetError::Silent)?
 }
 
 /// Why watching ended.
 enum Ended {
-    /// A signal: the interval is cut short.
-    Asked,
+    /// A signal, or nobody reads any more: the interval is cut short.
+    Early,
     /// The last wanted record is due: its interval is whole.
     Complete,
-    /// Nobody reads stdout any more.
-    ReaderGone,
 }
 
 struct Pipeline {
@@ -261,12 +199,19 @@ struct Pipeline {
     watch: Watch,
     network: Network,
     enricher: Box<dyn Enricher>,
-    outlets: Outlets,
+    outputs: Outputs,
     tally: Tally,
     /// Records made so far.
     records: u64,
     /// When the current interval began.
     start: Moment,
+    /// Until when counts are in the tally.
+    drained_until: Moment,
+    /// The default route when it was last asked for.
+    defaults: Defaults,
+    /// Something that the last look asked for could not be done.
+    look_again: bool,
+    hooks_checked: Instant,
 }
 
 impl Pipeline {
@@ -274,6 +219,7 @@ impl Pipeline {
         &mut self,
         shutdown: impl Future<Output = ()>,
         hangup: &mut tokio::signal::unix::Signal,
+        ends_on_hangup: bool,
     ) -> Result<Ended, PipelineError> {
         let mut shutdown = std::pin::pin!(shutdown);
         let mut tick = tokio::time::interval_at(Instant::now() + self.config.interval, self.config.interval);
@@ -284,23 +230,34 @@ impl Pipeline {
         loop {
             tokio::select! {
                 biased;
-                () = &mut shutdown => return Ok(Ended::Asked),
-                () = self.outlets.stdout.closed() => return Ok(Ended::ReaderGone),
-                _ = hangup.recv() => self.outlets.reopen(),
+                () = &mut shutdown => return Ok(Ended::Early),
+                closed = self.outputs.closed() => {
+                    if closed == Closed::Broken {
+                        tracing::error!("an output has broken off: stopping");
+                    }
+                    return Ok(Ended::Early);
+                }
+                _ = hangup.recv() => {
+                    if !self.outputs.reopen() && ends_on_hangup {
+                        return Ok(Ended::Early);
+                    }
+                }
+                // Before the tick: where draining takes as long as the interval, there is always a tick.
+                () = self.network.changed() => self.follow_network().await?,
                 _ = tick.tick() => {
                     if self.config.intervals.is_some_and(|wanted| self.records + 1 >= wanted) {
                         return Ok(Ended::Complete);
                     }
                     self.end_interval().await?;
+                    self.check_hooks().await?;
                 }
-                () = self.network.changed() => self.follow_network().await?,
-                _ = route_check.tick(), if follows_route => self.follow_network().await?,
+                _ = route_check.tick(), if follows_route => self.follow_route().await?,
             }
         }
     }
 
-    /// Drains once; what it brings is in the tally afterwards.
-    async fn drain(&mut self) -> Result<Result<Moment, TableError>, PipelineError> {
+    /// Drains once; what it brings is in the tally afterwards. True: nothing counted before the call is left in the kernel.
+    async fn drain(&mut self) -> Result<Result<bool, TableError>, PipelineError> {
         let Some(mut source) = self.source.take() else {
             unreachable!("the source is put back before anything else is done")
         };
@@ -312,20 +269,27 @@ impl Pipeline {
         .await
         .map_err(PipelineError::Drain)?;
         self.source = Some(source);
-        Ok(harvest.map(|Harvest { drained, retired }| {
-            if let Some(imbalance) = self.tally.add(drained) {
-                tracing::error!("the books do not balance: {imbalance}; please report this");
-            }
-            retired
-        }))
+        Ok(harvest.map(
+            |Harvest {
+                 drained,
+                 retired,
+                 fresh,
+             }| {
+                if let Some(imbalance) = self.tally.add(drained) {
+                    tracing::error!("the books do not balance: {imbalance}; please report this");
+                }
+                self.drained_until = retired;
+                fresh
+            },
+        ))
     }
 
     /// One interval is over: drain, and write its record. A failed drain makes the interval longer, it loses nothing.
     async fn end_interval(&mut self) -> Result<(), PipelineError> {
         match self.drain().await? {
-            Ok(end) => {
+            Ok(_) => {
                 let interfaces = self.watch.for_record();
-                self.write_record(interfaces, end, false);
+                self.write_record(interfaces, false);
             }
             Err(error) => {
                 tracing::error!(
@@ -337,8 +301,9 @@ impl Pipeline {
         Ok(())
     }
 
-    fn write_record(&mut self, interfaces: Vec<WatchedInterface>, end: Moment, partial: bool) {
+    fn write_record(&mut self, interfaces: Vec<WatchedInterface>, partial: bool) {
         self.records += 1;
+        let end = self.drained_until;
         let interval = Interval {
             seq: self.records,
             start: self.start,
@@ -354,23 +319,36 @@ impl Pipeline {
             self.tally.take(),
             self.enricher.as_mut(),
         );
+        let Record {
+            seq,
+            destinations,
+            drains,
+            ..
+        } = &record;
         tracing::debug!(
-            "record {}: {} destinations, {} drains",
-            record.seq,
-            record.destinations.len(),
-            record.drains
+            "record {seq}: {} destinations, {drains} drains",
+            destinations.len()
         );
+        let lost = record.totals.overflow.packets;
+        if lost > 0 {
+            tracing::error!(
+                "record {seq}: {lost} packets had no room in the kernel table, their destinations are lost: raise --spill (now {})",
+                self.config.capacity.destinations
+            );
+        }
         self.start = end;
         self.watch.forget_gone();
-        self.outlets.push(record);
+        self.outputs.push(record);
     }
 
     /// Looks at the network again. New own addresses are in force with the generation that begins here; only then is the
     /// program attached to new interfaces, so that their first packet meets the right policy.
     async fn follow_network(&mut self) -> Result<(), PipelineError> {
-        let (present, defaults) = match self.look().await {
+        self.look_again = false;
+        let (present, defaults) = match look(&self.network, &self.config).await {
             Ok(seen) => seen,
             Err(error) => {
+                self.look_again = true;
                 tracing::warn!(
                     "cannot follow the network's changes: {:#}",
                     anyhow::Error::from(error)
@@ -379,25 +357,64 @@ impl Pipeline {
             }
         };
         let changes = self.watch.update(&present, &defaults);
-        if let (Some(policy), Some(source)) = (changes.policy, &mut self.source) {
+        self.defaults = defaults;
+        if let Some(policy) = changes.policy
+            && let Some(source) = &mut self.source
+        {
             source.set_policy(policy);
-            if let Err(error) = self.drain().await? {
-                tracing::error!(
-                    "the changed addresses take effect later: cannot drain the kernel tables: {:#}",
-                    anyhow::Error::from(error)
-                );
-            }
         }
-        self.watch.attach_late(changes.attach).await;
+        if !self.put_policy_in_force().await? {
+            self.look_again = true;
+            return Ok(());
+        }
+        if self.watch.attach_late(changes.attach).await {
+            self.watch.release(&changes.release);
+        } else {
+            self.look_again = true;
+        }
         Ok(())
     }
 
-    async fn look(&self) -> Result<(Vec<crate::net::Interface>, std::collections::BTreeSet<u32>), NetError> {
-        let defaults = match self.config.interfaces {
-            Interfaces::DefaultRoute => self.network.default_interfaces().await?,
-            Interfaces::All | Interfaces::Named(_) => Default::default(),
-        };
-        Ok((self.network.interfaces().await?, defaults))
+    /// Drains until packets are counted under the policy that is wanted. False: that has to wait.
+    async fn put_policy_in_force(&mut self) -> Result<bool, PipelineError> {
+        // Two: the first may only complete a drain that had failed.
+        for _ in 0..2 {
+            if self.source.as_ref().is_some_and(CounterSource::policy_in_force) {
+                return Ok(true);
+            }
+            if let Err(error) = self.drain().await? {
+                tracing::error!(
+                    "the changed addresses take effect later, cannot drain the kernel tables: {:#}",
+                    anyhow::Error::from(error)
+                );
+                return Ok(false);
+            }
+        }
+        Ok(self.source.as_ref().is_some_and(CounterSource::policy_in_force))
+    }
+
+    /// Asks where the default route leads, which no message tells, and follows it when it has moved.
+    async fn follow_route(&mut self) -> Result<(), PipelineError> {
+        match tokio::time::timeout(ANSWER, self.network.defaults()).await {
+            Ok(Ok(defaults)) if defaults == self.defaults => Ok(()),
+            // Also when the question failed: the whole look says why.
+            Ok(_) | Err(_) => self.follow_network().await,
+        }
+    }
+
+    /// Sees to it that the program is where it should be.
+    async fn check_hooks(&mut self) -> Result<(), PipelineError> {
+        if self.hooks_checked.elapsed() < HOOK_CHECK {
+            return Ok(());
+        }
+        self.hooks_checked = Instant::now();
+        let removed = tokio::time::timeout(ANSWER, self.watch.notice_removed())
+            .await
+            .unwrap_or(false);
+        if removed || self.look_again {
+            self.follow_network().await?;
+        }
+        Ok(())
     }
 
     /// Detaches first, so that the last drain brings up everything that was ever counted.
@@ -405,27 +422,29 @@ impl Pipeline {
         let interfaces = self.watch.for_record();
         self.watch.detach_all();
         let mut tries = 1;
-        let end = loop {
+        let lost = loop {
             match self.drain().await? {
-                Ok(end) => break end,
-                Err(error) if tries == LAST_DRAINS => {
-                    // What earlier drains of this interval brought up is not given up with it.
-                    self.write_record(interfaces, Moment::now(), true);
-                    if let Err(unwritten) = self.outlets.finish(&ended) {
-                        tracing::error!("{unwritten}");
-                    }
-                    return Err(PipelineError::LastDrain(error));
-                }
+                Ok(true) => break None,
+                // The end of an earlier drain; this generation is still to come.
+                Ok(false) => continue,
+                Err(error) if tries == LAST_DRAINS => break Some(error),
                 Err(error) => tracing::warn!("the last drain failed, trying again: {error}"),
             }
             tries += 1;
             tokio::time::sleep(LAST_DRAIN_PAUSE).await;
         };
-        self.write_record(interfaces, end, !matches!(ended, Ended::Complete));
+        // When the last drain failed, what earlier ones brought up is not given up with it.
+        if lost.is_none() || self.tally.drains > 0 {
+            self.write_record(interfaces, lost.is_some() || !matches!(ended, Ended::Complete));
+        }
         let errors = self.enricher.errors();
         if errors > 0 {
             tracing::warn!("{errors} look-ups met damage in the place databases; those places are unknown");
         }
-        self.outlets.finish(&ended)
+        let written = self.outputs.finish();
+        match lost {
+            Some(error) => Err(PipelineError::LastDrain(error)),
+            None => written,
+        }
     }
 }

@@ -209,3 +209,39 @@ fn the_packets_of_a_watched_interface_arrive() {
         assert_eq!(to(&watch.stop().books(), "198.51.100.1").packets, 100);
     }
 }
+
+#[test]
+fn a_filter_that_others_remove_is_put_back_and_the_gap_is_said() {
+    for removal in ["tc filter del dev eth0 egress", "tc qdisc del dev eth0 clsact"] {
+        let lab = Lab::new();
+        let watch = lab.watch(["--interval", "100ms", "--attach", "clsact"]);
+        lab.near.run(removal);
+        let mut socket = lab.udp_v4();
+        wait::until("packets are counted again", || {
+            socket.send(address("192.0.2.1"), 10);
+            to(&watch.records(), "192.0.2.1").packets > 0
+        });
+        socket.send_times(address("192.0.2.2"), 10, 500);
+        let ended = watch.stop();
+        assert_eq!(to(&ended.books(), "192.0.2.2").packets, 500, "{removal}");
+        let messages = ended.stderr.join("\n");
+        assert!(
+            messages.contains("eth0: somebody has removed tcpwatch"),
+            "{messages}"
+        );
+    }
+}
+
+#[test]
+fn a_start_by_tcx_removes_what_a_killed_clsact_instance_left_but_not_a_live_ones() {
+    let lab = Lab::new();
+    lab.watch(["--interval", "1h", "--attach", "clsact"]).kill();
+    assert_eq!(ours(&hook::clsact_filters(&lab.near, "eth0")), 1);
+    lab.watch(["--interval", "1h", "--attach", "tcx"]).stop().books();
+    assert_eq!(ours(&hook::clsact_filters(&lab.near, "eth0")), 0);
+
+    let live = lab.watch(["--interval", "1h", "--attach", "clsact"]);
+    lab.watch(["--interval", "1h", "--attach", "tcx"]).stop().books();
+    assert_eq!(ours(&hook::clsact_filters(&lab.near, "eth0")), 1);
+    live.stop().books();
+}

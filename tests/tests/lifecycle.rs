@@ -4,8 +4,9 @@
 
 use std::fs;
 use std::net::IpAddr;
+use std::os::fd::AsRawFd as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tcpwatch_tests::daemon::Tcpwatch;
@@ -87,13 +88,72 @@ fn records_are_appended_to_what_the_file_has() {
     assert_eq!(counts, [3, 4]);
 }
 
+/// Without a file to open anew it means what it means to every program: the terminal is gone.
 #[test]
-fn hangup_without_a_record_file_changes_nothing() {
+fn hangup_without_a_record_file_ends_the_program_unless_it_was_ignored() {
     let lab = Lab::new();
-    let watch = lab.watch(["--interval", "100ms"]);
+    let watch = lab.watch(["--interval", "1h"]);
+    lab.udp_v4().send_times(address("192.0.2.1"), 10, 3);
     watch.signal(libc::SIGHUP);
-    watch.wait_for_records(2);
+    let records = watch.wait(Duration::from_secs(10)).books();
+    assert_eq!(to(&records, "192.0.2.1").packets, 3);
+
+    let mut watch = lab
+        .tcpwatch(["run", "--format", "json", "--interval", "100ms"])
+        .under("nohup")
+        .start();
+    watch.signal(libc::SIGHUP);
+    watch.wait_for_records(3);
+    assert!(watch.is_running());
     watch.stop().books();
+}
+
+/// A process that does not outlive the test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // An error says that it has ended already.
+        self.0.kill().unwrap_or_default();
+        self.0.wait().unwrap();
+    }
+}
+
+/// The operator has stopped the terminal (Ctrl-S), or nobody reads the pipe: neither the counting nor the end waits.
+#[test]
+fn messages_that_nobody_reads_hold_nothing_up() {
+    let lab = Lab::new();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("records.jsonl");
+    let (_unread, mut full) = std::io::pipe().unwrap();
+    // SAFETY: sets flags of a descriptor that is open for as long as the calls last.
+    unsafe {
+        libc::fcntl(full.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK);
+        while std::io::Write::write(&mut full, &[b'x'; 4096]).is_ok() {}
+        libc::fcntl(full.as_raw_fd(), libc::F_SETFL, 0);
+    }
+    let mut watch = Killed(
+        lab.tcpwatch(["run", "--format", "json", "--interval", "100ms"])
+            .with_path("--record", &path)
+            .command()
+            .stdout(Stdio::null())
+            .stderr(full)
+            .spawn()
+            .unwrap(),
+    );
+    wait::until("records are written", || path.exists() && line_count(&path) > 1);
+    for n in 0..20 {
+        lab.near
+            .ip(&format!("address add 198.18.0.{}/24 dev eth0", 100 + n));
+    }
+    let before = line_count(&path);
+    wait::until("records go on", || line_count(&path) > before + 1);
+    // SAFETY: sends a signal to a process of ours that has not been waited for.
+    unsafe { libc::kill(watch.0.id().cast_signed(), libc::SIGTERM) };
+    wait::until("the program ends", || watch.0.try_wait().unwrap().is_some());
+    assert_eq!(watch.0.wait().unwrap().code(), Some(0));
+    check_books(&read_records(&path));
+    hook::assert_bare(&lab.near, "eth0");
 }
 
 #[test]

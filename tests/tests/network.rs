@@ -195,9 +195,8 @@ fn an_interface_that_goes_down_and_up_is_counted_on() {
     }
 }
 
-#[test]
-fn the_default_routes_interface_is_followed_to_another_one() {
-    let lab = Lab::new();
+/// A second link between the namespaces: `eth1` with 198.18.2.1, whose neighbour is 198.18.2.2.
+fn add_eth1(lab: &Lab) {
     lab.near.ip(&format!(
         "link add eth1 address 02:00:00:00:01:01 type veth peer name eth1 address 02:00:00:00:01:02 netns {}",
         lab.far.name()
@@ -207,12 +206,56 @@ fn the_default_routes_interface_is_followed_to_another_one() {
     lab.near.ip("link set eth1 up");
     lab.near
         .ip("neighbour replace 198.18.2.2 lladdr 02:00:00:00:01:02 dev eth1 nud permanent");
+}
+
+#[test]
+fn the_default_routes_interface_is_followed_to_another_one_and_the_old_one_is_let_go() {
+    let lab = Lab::new();
+    // One family alone has a route, or the other would keep eth0.
+    lab.near.sysctl("net.ipv6.conf.all.disable_ipv6", 1);
+    add_eth1(&lab);
     let watch = lab.watch(["--interval", "100ms"]);
     lab.near.ip("route replace default via 198.18.2.2");
     let mut socket = lab.udp_from("198.18.2.1");
     send_until_counted(&watch, &mut socket, "192.0.2.1", "198.18.2.1");
     socket.send_times(address("192.0.2.2"), 10, 500);
+    wait::until("eth0 is let go", || {
+        hook::tcx_programs(&lab.near, "eth0").is_empty()
+    });
     let records = watch.stop().books();
 
     assert_eq!(flow(&records, "192.0.2.2", "198.18.2.1").packets, 500);
+    let last: Vec<&str> = records
+        .last()
+        .unwrap()
+        .interfaces
+        .iter()
+        .map(|i| i.name.as_str())
+        .collect();
+    assert_eq!(last, ["eth1"]);
+}
+
+#[test]
+fn a_default_route_that_is_missing_for_a_while_keeps_its_interface() {
+    let lab = Lab::new();
+    let watch = lab.watch(["--interval", "100ms"]);
+    lab.near.ip("route del default");
+    let seen = watch.records().len();
+    // Longer than the time between two looks at the route.
+    watch.wait_for_records(seen + 25);
+    assert_eq!(hook::tcx_programs(&lab.near, "eth0").len(), 1);
+    watch.stop().books();
+}
+
+#[test]
+fn all_next_hops_of_a_default_route_are_watched() {
+    let lab = Lab::new();
+    add_eth1(&lab);
+    lab.near
+        .ip("route replace default nexthop via 198.18.0.2 dev eth0 nexthop via 198.18.2.2 dev eth1");
+    let watch = lab.watch(["--interval", "1h"]);
+    let records = watch.stop().books();
+    let mut names: Vec<&str> = records[0].interfaces.iter().map(|i| i.name.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["eth0", "eth1"]);
 }

@@ -1,6 +1,7 @@
 //! Puts the program on an interface's egress hook, first in order, and takes it off again: by a TCX link where the kernel
 //! has it, else by a classic filter on the clsact qdisc.
 
+use std::ffi::CString;
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -15,6 +16,7 @@ use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPaylo
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::tc::{TcAttribute, TcFilterBpf, TcFilterBpfOption, TcMessage, TcOption};
 
+use super::bpf;
 use super::load::{LoadError, Programs};
 
 /// Handle of our classic filters ("tcpw"). With the name it tells them from everybody else's.
@@ -119,6 +121,15 @@ pub enum AttachError {
         #[source]
         source: rtnetlink::Error,
     },
+    /// The programs on the hook.
+    #[error("{interface}: cannot ask for the programs on its egress hook")]
+    Query {
+        /// The interface.
+        interface: String,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
     /// The attaching itself.
     #[error("{interface}: cannot attach the program by {hook}")]
     Attach {
@@ -139,6 +150,12 @@ pub enum AttachError {
         #[source]
         source: io::Error,
     },
+    /// The name belonged to another interface when the program was attached.
+    #[error("{interface}: the interface was renamed or replaced at this moment: try again")]
+    Replaced {
+        /// The interface.
+        interface: String,
+    },
     /// The program is not there.
     #[error(transparent)]
     Program(#[from] LoadError),
@@ -151,6 +168,8 @@ pub struct Attachment {
     pub hook: Hook,
     /// How many foreign filters run before us on the classic hook.
     pub behind: usize,
+    /// The kernel's number of the attached program.
+    program_id: u32,
     /// Held for its `Drop`, which detaches.
     _link: SchedClassifierLink,
     /// Held while a classic filter of ours is alive.
@@ -185,42 +204,97 @@ impl Attacher {
         ifindex: u32,
         layer: LinkLayer,
     ) -> Result<Attachment, AttachError> {
-        match self.mode {
-            AttachMode::Clsact => self.clsact(interface, ifindex, layer).await,
-            AttachMode::Tcx => match self.tcx(interface, layer)? {
-                Some(attachment) => Ok(attachment),
-                None => Err(AttachError::NoTcx {
+        let attachment = match self.mode {
+            AttachMode::Clsact => self.clsact(interface, ifindex, layer).await?,
+            AttachMode::Tcx => {
+                self.tcx(interface, ifindex, layer)
+                    .await?
+                    .ok_or_else(|| AttachError::NoTcx {
+                        interface: interface.to_owned(),
+                    })?
+            }
+            AttachMode::Auto => match self.tcx(interface, ifindex, layer).await? {
+                Some(attachment) => attachment,
+                None => self.clsact(interface, ifindex, layer).await?,
+            },
+        };
+        // aya attaches by name; the policy and the books go by number.
+        if index_of(interface) == Some(ifindex) {
+            Ok(attachment)
+        } else {
+            Err(AttachError::Replaced {
+                interface: interface.to_owned(),
+            })
+        }
+    }
+
+    /// Whether the program is still on the interface's hook: others may remove what they do not know.
+    ///
+    /// # Errors
+    /// The hook cannot be looked at.
+    pub async fn is_attached(
+        &self,
+        attachment: &Attachment,
+        interface: &str,
+        ifindex: u32,
+    ) -> Result<bool, AttachError> {
+        match attachment.hook {
+            Hook::Tcx => {
+                let programs = bpf::tcx_egress_programs(ifindex).map_err(|source| AttachError::Query {
                     interface: interface.to_owned(),
-                }),
-            },
-            AttachMode::Auto => match self.tcx(interface, layer)? {
-                Some(attachment) => Ok(attachment),
-                None => self.clsact(interface, ifindex, layer).await,
-            },
+                    source,
+                })?;
+                Ok(programs.contains(&attachment.program_id))
+            }
+            Hook::Clsact => {
+                let filters = self
+                    .filters(ifindex)
+                    .await
+                    .map_err(|source| AttachError::Filters {
+                        interface: interface.to_owned(),
+                        step: "list",
+                        source,
+                    })?;
+                Ok(filters.iter().any(is_ours))
+            }
         }
     }
 
     /// None: the kernel has no TCX.
-    fn tcx(&mut self, interface: &str, layer: LinkLayer) -> Result<Option<Attachment>, AttachError> {
+    async fn tcx(
+        &mut self,
+        interface: &str,
+        ifindex: u32,
+        layer: LinkLayer,
+    ) -> Result<Option<Attachment>, AttachError> {
+        let attach_error = |source| AttachError::Attach {
+            interface: interface.to_owned(),
+            hook: Hook::Tcx,
+            source,
+        };
         let program = self.programs.get_mut(layer)?;
+        let program_id = program.info().map_err(attach_error)?.id();
         let options = TcAttachOptions::TcxOrder(LinkOrder::first());
         let attached = program
             .attach_with_options(interface, TcAttachType::Egress, options)
             .and_then(|id| program.take_link(id));
-        match attached {
-            Ok(link) => Ok(Some(Attachment {
-                hook: Hook::Tcx,
-                behind: 0,
-                _link: link,
-                _lock: None,
-            })),
-            Err(source) if lacks_tcx(&source) => Ok(None),
-            Err(source) => Err(AttachError::Attach {
-                interface: interface.to_owned(),
-                hook: Hook::Tcx,
-                source,
-            }),
+        let link = match attached {
+            Ok(link) => link,
+            Err(source) if lacks_tcx(&source) => return Ok(None),
+            Err(source) => return Err(attach_error(source)),
+        };
+        // A killed instance that was attached by clsact would go on costing something here. When another instance lives
+        // there, the lock is its own, and so is the filter.
+        if let Ok(_lock) = lock(interface, ifindex) {
+            self.remove_stale(interface, ifindex).await?;
         }
+        Ok(Some(Attachment {
+            hook: Hook::Tcx,
+            behind: 0,
+            program_id,
+            _link: link,
+            _lock: None,
+        }))
     }
 
     async fn clsact(
@@ -231,6 +305,36 @@ impl Attacher {
     ) -> Result<Attachment, AttachError> {
         let lock = lock(interface, ifindex)?;
         add_clsact(interface)?;
+        let foreign = self.remove_stale(interface, ifindex).await?;
+        let (priority, behind) = place(&foreign);
+        let attach_error = |source| AttachError::Attach {
+            interface: interface.to_owned(),
+            hook: Hook::Clsact,
+            source,
+        };
+        let program = self.programs.get_mut(layer)?;
+        let program_id = program.info().map_err(attach_error)?.id();
+        let options = NlOptions {
+            priority,
+            handle: HANDLE,
+            classid: None,
+        };
+        let link = program
+            .attach_with_options(interface, TcAttachType::Egress, TcAttachOptions::Netlink(options))
+            .and_then(|id| program.take_link(id))
+            .map_err(attach_error)?;
+        Ok(Attachment {
+            hook: Hook::Clsact,
+            behind,
+            program_id,
+            _link: link,
+            _lock: Some(lock),
+        })
+    }
+
+    /// Removes the classic filters that are ours by name and handle, and says where the others stand. The caller holds
+    /// the lock: whoever made ours is dead.
+    async fn remove_stale(&mut self, interface: &str, ifindex: u32) -> Result<Vec<Position>, AttachError> {
         let filters_error = |step| {
             move |source| AttachError::Filters {
                 interface: interface.to_owned(),
@@ -247,27 +351,7 @@ impl Attacher {
                 foreign.push(Position::of(&filter));
             }
         }
-        let (priority, behind) = place(&foreign);
-        let program = self.programs.get_mut(layer)?;
-        let options = NlOptions {
-            priority,
-            handle: HANDLE,
-            classid: None,
-        };
-        let link = program
-            .attach_with_options(interface, TcAttachType::Egress, TcAttachOptions::Netlink(options))
-            .and_then(|id| program.take_link(id))
-            .map_err(|source| AttachError::Attach {
-                interface: interface.to_owned(),
-                hook: Hook::Clsact,
-                source,
-            })?;
-        Ok(Attachment {
-            hook: Hook::Clsact,
-            behind,
-            _link: link,
-            _lock: Some(lock),
-        })
+        Ok(foreign)
     }
 
     async fn filters(&self, ifindex: u32) -> Result<Vec<TcMessage>, rtnetlink::Error> {
@@ -347,6 +431,16 @@ fn lock(interface: &str, ifindex: u32) -> Result<OwnedFd, AttachError> {
             interface: interface.to_owned(),
             source,
         }),
+    }
+}
+
+/// The number of the interface that has this name now.
+fn index_of(interface: &str) -> Option<u32> {
+    let name = CString::new(interface).ok()?;
+    // SAFETY: a terminated string; 0 is no interface's number.
+    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
+        0 => None,
+        index => Some(index),
     }
 }
 

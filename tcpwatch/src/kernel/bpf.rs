@@ -7,7 +7,7 @@ use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use aya::Pod;
-use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_map_type};
+use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_map_type};
 
 /// How many entries a batch asks for at first; grown when one bucket holds more.
 const FIRST_BATCH: usize = 4096;
@@ -159,7 +159,34 @@ pub fn delete_all<K: Pod>(map: BorrowedFd<'_>, keys: &[K]) -> (usize, io::Result
     let result = unsafe { bpf(bpf_cmd::BPF_MAP_DELETE_BATCH, &mut attr) };
     // SAFETY: the member that the kernel wrote: how many were removed, also when it failed in between.
     let removed = unsafe { attr.batch.count } as usize;
-    (removed.min(keys.len()), result.map(|_| ()))
+    match result {
+        // A call that failed before it began has not touched the number it was given.
+        Err(error) if removed >= keys.len() => (0, Err(error)),
+        result => (removed.min(keys.len()), result.map(|_| ())),
+    }
+}
+
+/// Ids of the programs on an interface's TCX egress hook, in the order in which they run.
+///
+/// # Errors
+/// The kernel has no TCX, or the interface is gone.
+///
+/// # Kernel
+/// BPF_PROG_QUERY with BPF_TCX_EGRESS, since commit e420bed02507 (6.6).
+pub fn tcx_egress_programs(ifindex: u32) -> io::Result<Vec<u32>> {
+    /// BPF_MPROG_MAX (kernel/bpf/mprog.c): no hook has more.
+    const MOST: usize = 64;
+    let mut ids = [0_u32; MOST];
+    let mut attr = zeroed();
+    attr.query.__bindgen_anon_1.target_ifindex = ifindex;
+    attr.query.attach_type = bpf_attach_type::BPF_TCX_EGRESS as u32;
+    attr.query.prog_ids = ids.as_mut_ptr() as u64;
+    attr.query.__bindgen_anon_2.count = MOST as u32;
+    // SAFETY: `prog_ids` has room for `count` ids.
+    unsafe { bpf(bpf_cmd::BPF_PROG_QUERY, &mut attr)? };
+    // SAFETY: the member that the kernel wrote.
+    let count = unsafe { attr.query.__bindgen_anon_2.count } as usize;
+    Ok(ids.into_iter().take(count).collect())
 }
 
 /// Reads and removes at once, while programs write: loses counts. Only for the test that shows so.

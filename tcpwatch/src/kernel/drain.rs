@@ -102,6 +102,9 @@ pub struct Harvest {
     pub drained: Drained,
     /// When counting in the drained generation ended.
     pub retired: Moment,
+    /// Whether that was in this drain. Else an earlier one had failed after its flip: this one completed it, and packets
+    /// counted since are still in the kernel.
+    pub fresh: bool,
 }
 
 /// The seam between the kernel and the rest: something that can be drained.
@@ -112,8 +115,11 @@ pub trait CounterSource: Send {
     /// Nothing is lost: what was not returned comes with a later drain.
     fn drain(&mut self) -> Result<Harvest, TableError>;
 
-    /// What holds from the next drain on.
+    /// What holds from the next flip on.
     fn set_policy(&mut self, policy: PolicySet);
+
+    /// Whether packets are counted under the last set policy already.
+    fn policy_in_force(&self) -> bool;
 }
 
 /// Where the retired generation stands.
@@ -172,11 +178,18 @@ impl<T: Tables> Drain<T> {
 
     fn flip(&mut self) -> Result<Moment, TableError> {
         let spare = self.current.other();
-        let slot = &mut self.installed[spare.index()];
-        if slot.as_ref() != Some(&self.wanted) {
-            *slot = None;
-            self.tables.install(spare, &self.wanted)?;
-            *slot = Some(Arc::clone(&self.wanted));
+        if self.installed[spare.index()].as_ref() != Some(&self.wanted)
+            && let Err(error) = self.install(spare, Arc::clone(&self.wanted))
+        {
+            // A policy that the kernel does not take must not stop the draining: the old one stays, whole.
+            let Some(old) = self.installed[self.current.index()].clone() else {
+                return Err(error);
+            };
+            tracing::error!(
+                "own sources and bans stay as they were, the new ones cannot be put in force: {:#}",
+                anyhow::Error::from(error)
+            );
+            self.install(spare, old)?;
         }
         self.tables.flip(spare)?;
         let moment = Moment::now();
@@ -184,14 +197,21 @@ impl<T: Tables> Drain<T> {
         self.retired = Retired::Closing(moment);
         Ok(moment)
     }
+
+    fn install(&mut self, spare: Generation, policy: Arc<PolicySet>) -> Result<(), TableError> {
+        self.installed[spare.index()] = None;
+        self.tables.install(spare, &policy)?;
+        self.installed[spare.index()] = Some(policy);
+        Ok(())
+    }
 }
 
 impl<T: Tables> CounterSource for Drain<T> {
     fn drain(&mut self) -> Result<Harvest, TableError> {
         self.finish_clear()?;
-        let retired = match self.retired {
-            Retired::Closing(moment) => moment,
-            Retired::Spare | Retired::Read => self.flip()?,
+        let (retired, fresh) = match self.retired {
+            Retired::Closing(moment) => (moment, false),
+            Retired::Spare | Retired::Read => (self.flip()?, true),
         };
         self.tables.grace_period()?;
         let drained = self.tables.read(self.current.other())?;
@@ -200,11 +220,19 @@ impl<T: Tables> CounterSource for Drain<T> {
             // What was read is delivered all the same; the next drain begins with this step.
             tracing::warn!("cannot clear the drained kernel tables, trying again at the next drain: {error}");
         }
-        Ok(Harvest { drained, retired })
+        Ok(Harvest {
+            drained,
+            retired,
+            fresh,
+        })
     }
 
     fn set_policy(&mut self, policy: PolicySet) {
         self.wanted = Arc::new(policy);
+    }
+
+    fn policy_in_force(&self) -> bool {
+        self.installed[self.current.index()].as_ref() == Some(&self.wanted)
     }
 }
 

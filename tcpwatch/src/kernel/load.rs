@@ -4,6 +4,7 @@ use aya::programs::SchedClassifier;
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 
 use super::attach::LinkLayer;
+use super::requirements::{self, RequirementError};
 use super::tables::{KernelTables, TableError};
 
 /// The compiled programs; empty in a build without the BPF toolchain.
@@ -44,6 +45,9 @@ pub enum LoadError {
         #[source]
         source: aya::programs::ProgramError,
     },
+    /// The kernel does not say what it is.
+    #[error(transparent)]
+    Requirement(#[from] RequirementError),
     /// The maps.
     #[error(transparent)]
     Tables(#[from] TableError),
@@ -55,15 +59,25 @@ pub struct Programs {
     ebpf: Ebpf,
 }
 
-/// Loads programs and maps. Nothing counts until a program is attached.
+/// Loads programs and maps for this kernel. Nothing counts until a program is attached.
 ///
 /// # Errors
 /// No right, no memory for the tables, or a kernel that refuses the program.
 pub fn load(capacity: Capacity) -> Result<(Programs, KernelTables), LoadError> {
+    load_for(capacity, requirements::is_preempt_rt()?)
+}
+
+/// Loads programs and maps for a kernel that does or does not let tasks interrupt each other inside the egress hook.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_for(capacity: Capacity, preemptible: bool) -> Result<(Programs, KernelTables), LoadError> {
     if OBJECT.is_empty() {
         return Err(LoadError::Stub);
     }
+    let preemptible = u8::from(preemptible);
     let mut loader = EbpfLoader::new();
+    loader.override_global("PREEMPTIBLE", &preemptible, true);
     for map in ["DESTINATIONS_0", "DESTINATIONS_1"] {
         loader.map_max_entries(map, capacity.destinations.max(1));
     }

@@ -58,7 +58,10 @@ pub fn check() -> Result<(), RequirementError> {
 }
 
 fn kernel_release() -> Result<String, RequirementError> {
-    // uname(2), which a container or a personality may change, is what the C library's tools show, too.
+    uname().map(|name| text(&name.release))
+}
+
+fn uname() -> Result<libc::utsname, RequirementError> {
     // SAFETY: a struct of byte arrays: all zero is a value of it.
     let mut name: libc::utsname = unsafe { std::mem::zeroed() };
     // SAFETY: `name` is valid for writes.
@@ -68,13 +71,12 @@ fn kernel_release() -> Result<String, RequirementError> {
             source: io::Error::last_os_error(),
         });
     }
-    let bytes: Vec<u8> = name
-        .release
-        .iter()
-        .take_while(|c| **c != 0)
-        .map(|c| *c as u8)
-        .collect();
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok(name)
+}
+
+fn text(field: &[libc::c_char]) -> String {
+    let bytes: Vec<u8> = field.iter().take_while(|c| **c != 0).map(|c| *c as u8).collect();
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn check_kernel(release: &str) -> Result<(), RequirementError> {
@@ -108,6 +110,28 @@ fn check_capabilities() -> Result<(), RequirementError> {
         missing: missing.join(" and "),
         binary,
     })
+}
+
+/// Whether whoever started us wants us to outlive the terminal (nohup): SIGHUP was ignored then.
+///
+/// # Errors
+/// /proc is not there.
+pub fn ignores_hangup() -> Result<bool, RequirementError> {
+    let status = read_proc("/proc/self/status")?;
+    let ignored = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0);
+    Ok(ignored & (1 << (libc::SIGHUP - 1)) != 0)
+}
+
+/// Whether the kernel lets one task interrupt another inside the egress hook.
+///
+/// # Errors
+/// The kernel does not answer.
+pub fn is_preempt_rt() -> Result<bool, RequirementError> {
+    uname().map(|name| text(&name.version).contains("PREEMPT_RT"))
 }
 
 /// The kernel's random identifier of this boot.

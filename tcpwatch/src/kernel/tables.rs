@@ -10,8 +10,8 @@ use aya::maps::lpm_trie::Key;
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use ipnet::IpNet;
 use tcpwatch_common::{
-    Address, BAN_IPV6, Counts, FlowKey, OUTCOMES, POLICY_ANY_SOURCE, POLICY_BANS, Policy, SOURCES_ROOM, Seen,
-    SourceKey, Totals,
+    Address, BAN_IPV6, Counts, FlowKey, OUTCOMES, Outcome, POLICY_ANY_SOURCE, POLICY_BANS, Policy,
+    SOURCES_ROOM, Seen, SourceKey, Totals,
 };
 
 use super::bpf::{self, GracePeriod};
@@ -303,7 +303,7 @@ impl Tables for KernelTables {
         let side = &mut self.sides[generation.index()];
         let (keys, values) = bpf::read_all::<FlowKey, Counts>(side.destinations.as_fd(), capacity)
             .map_err(call_error("read the destinations", "DESTINATIONS"))?;
-        let bans = if side.installed_bans.is_empty() {
+        let bans = if totals.outcomes[Outcome::Banned as usize] == Counts::default() {
             Vec::new()
         } else {
             let (_, counts) =

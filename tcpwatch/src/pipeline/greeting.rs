@@ -1,7 +1,7 @@
 //! The block on stderr that says, at the start, what is watched and where the records go.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io::Write;
 
 use jiff::civil::Date;
 
@@ -15,13 +15,12 @@ use crate::sink::Format;
 const NAMED: usize = 4;
 
 /// Prints the block.
-pub fn print(config: &Config, watch: &Watch, geo: &[GeoFile], format: Format) {
+pub fn print(notices: &mut dyn Write, config: &Config, watch: &Watch, geo: &[GeoFile], format: Format) {
     let watched: Vec<_> = watch.for_record().into_iter().zip(watch.interfaces()).collect();
     let today = jiff::ZonedDateTime::now().date();
-    // For the person who starts the program, whatever the log level. Nobody to read it is no reason to end.
-    io::stderr()
-        .write_all(text(config, &watched, geo, format, today).as_bytes())
-        .unwrap_or_default();
+    let text = text(config, &watched, geo, format, today);
+    // Nobody to read it is no reason to end.
+    notices.write_all(text.as_bytes()).unwrap_or_default();
 }
 
 fn text(

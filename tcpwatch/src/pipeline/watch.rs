@@ -6,10 +6,10 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use tcpwatch_common::SourceKey;
 
-use crate::config::{Interfaces, Sources};
+use crate::config::{Config, Interfaces, Sources};
 use crate::kernel::attach::{AttachError, Attacher, Attachment, LinkLayer};
 use crate::kernel::policy::{PolicySet, to_address};
-use crate::net::{Interface, LOOPBACK_INDEX};
+use crate::net::{Defaults, Interface, LOOPBACK_INDEX};
 use crate::record::WatchedInterface;
 
 /// Why there is nothing to watch.
@@ -72,7 +72,7 @@ pub fn choose_first(
     choice: &Interfaces,
     sources: &Sources,
     present: &[Interface],
-    defaults: &BTreeSet<u32>,
+    defaults: &Defaults,
 ) -> Result<Vec<Candidate>, ChoiceError> {
     if let Interfaces::Named(names) = choice
         && let Some(name) = names
@@ -128,9 +128,9 @@ pub fn choose_first(
     Ok(candidates)
 }
 
-fn wanted(choice: &Interfaces, interface: &Interface, defaults: &BTreeSet<u32>) -> bool {
+fn wanted(choice: &Interfaces, interface: &Interface, defaults: &Defaults) -> bool {
     match choice {
-        Interfaces::DefaultRoute => defaults.contains(&interface.index),
+        Interfaces::DefaultRoute => defaults.contains(interface.index),
         Interfaces::All => interface.up && interface.index != LOOPBACK_INDEX,
         Interfaces::Named(names) => names.iter().any(|name| **name == *interface.name),
     }
@@ -153,6 +153,8 @@ pub struct Changes {
     pub attach: Vec<Candidate>,
     /// The policy, when it is another than before.
     pub policy: Option<PolicySet>,
+    /// Interfaces that the default route has left, to be let go of after the new ones are attached to.
+    pub release: Vec<u32>,
 }
 
 /// One watched interface.
@@ -172,33 +174,26 @@ pub struct Watch {
     /// Interfaces whose packets may still be in the tally, although they may be gone.
     names: HashMap<u32, Arc<str>>,
     policy: PolicySet,
-    /// Interfaces that could not be attached to, so that this is said once.
+    /// The default route's interfaces, also while the route is missing.
+    defaults: Defaults,
+    /// Interfaces that could not be attached to: tried again, but said once.
     failed: BTreeSet<u32>,
 }
 
 impl Watch {
     /// Begins with nothing attached. `first` are the interfaces that the first policy is for.
     #[must_use]
-    pub fn new(
-        choice: Interfaces,
-        sources: Sources,
-        bans: Arc<[IpNet]>,
-        attacher: Attacher,
-        first: &[Candidate],
-    ) -> Self {
-        let policy = policy(
-            &sources,
-            &bans,
-            first.iter().map(|candidate| &candidate.interface),
-        );
+    pub fn new(config: &Config, attacher: Attacher, first: &[Candidate], defaults: Defaults) -> Self {
+        let interfaces = first.iter().map(|candidate| &candidate.interface);
         Self {
-            choice,
-            sources,
-            bans,
+            choice: config.interfaces.clone(),
+            sources: config.sources.clone(),
+            bans: Arc::clone(&config.bans),
             attacher,
             watched: BTreeMap::new(),
             names: HashMap::new(),
-            policy,
+            policy: policy(&config.sources, &config.bans, interfaces),
+            defaults,
             failed: BTreeSet::new(),
         }
     }
@@ -237,8 +232,9 @@ impl Watch {
         Ok(())
     }
 
-    /// Takes in what the network looks like now: lets go of interfaces that are gone, and says what else is to be done.
-    pub fn update(&mut self, present: &[Interface], defaults: &BTreeSet<u32>) -> Changes {
+    /// Takes in what the network looks like now: forgets interfaces that are gone, and says what else is to be done.
+    pub fn update(&mut self, present: &[Interface], defaults: &Defaults) -> Changes {
+        self.defaults.update(defaults);
         self.watched.retain(|index, watched| {
             let still = present.iter().any(|interface| interface.index == *index);
             if !still {
@@ -259,8 +255,7 @@ impl Watch {
                     watched.interface = interface.clone();
                 }
             } else if let Some(layer) = interface.layer
-                && wanted(&self.choice, interface, defaults)
-                && !self.failed.contains(&interface.index)
+                && wanted(&self.choice, interface, &self.defaults)
             {
                 attach.push(Candidate {
                     interface: interface.clone(),
@@ -274,24 +269,85 @@ impl Watch {
         let policy = policy(&self.sources, &self.bans, interfaces);
         let changed = policy != self.policy;
         self.policy = policy;
+        let left = |index: &&u32| self.choice == Interfaces::DefaultRoute && !self.defaults.contains(**index);
+        let release = self.watched.keys().filter(left).copied().collect();
         Changes {
             attach,
             policy: changed.then(|| self.policy.clone()),
+            release,
         }
     }
 
-    /// Attaches to interfaces that came while running; a failure is said once and leaves the others alone.
-    pub async fn attach_late(&mut self, candidates: Vec<Candidate>) {
+    /// Attaches to interfaces that came while running; a failure is said once, tried again at the next look, and leaves
+    /// the others alone. True: none failed.
+    pub async fn attach_late(&mut self, candidates: Vec<Candidate>) -> bool {
+        let mut all = true;
         for candidate in candidates {
             let (name, index) = (Arc::clone(&candidate.interface.name), candidate.interface.index);
             match self.attach(candidate).await {
-                Ok(()) => tracing::info!("{name}: watching"),
+                Ok(()) => {
+                    self.failed.remove(&index);
+                    tracing::info!("{name}: watching");
+                }
                 Err(error) => {
-                    self.failed.insert(index);
-                    tracing::error!("not watching {name}: {:#}", anyhow::Error::from(error));
+                    all = false;
+                    if self.failed.insert(index) {
+                        tracing::error!(
+                            "not watching {name}, trying again: {:#}",
+                            anyhow::Error::from(error)
+                        );
+                    }
                 }
             }
         }
+        all
+    }
+
+    /// Takes the program off interfaces that are no longer to be watched.
+    pub fn release(&mut self, indices: &[u32]) {
+        for index in indices {
+            if let Some(watched) = self.watched.remove(index) {
+                tracing::info!(
+                    "{}: no longer watched: the default route has moved",
+                    watched.interface.name
+                );
+            }
+        }
+    }
+
+    /// Lets go of interfaces from whose hook the program was removed by somebody, so that the next look attaches it again.
+    /// True: there were some.
+    pub async fn notice_removed(&mut self) -> bool {
+        let mut removed = Vec::new();
+        for (
+            index,
+            Watched {
+                interface,
+                attachment,
+            },
+        ) in &self.watched
+        {
+            match self
+                .attacher
+                .is_attached(attachment, &interface.name, *index)
+                .await
+            {
+                Ok(true) => {}
+                Ok(false) => {
+                    tracing::error!(
+                        "{}: somebody has removed tcpwatch from the egress hook: packets since then are not counted; attaching again",
+                        interface.name
+                    );
+                    removed.push(*index);
+                }
+                // An interface that has just gone: the network's own message follows.
+                Err(error) => tracing::debug!("{:#}", anyhow::Error::from(error)),
+            }
+        }
+        for index in &removed {
+            self.watched.remove(index);
+        }
+        !removed.is_empty()
     }
 
     /// Takes the program off every interface.
@@ -381,9 +437,17 @@ mod tests {
     }
 
     fn chosen(choice: &Interfaces, sources: &Sources, defaults: &[u32]) -> Result<Vec<String>, String> {
-        choose_first(choice, sources, &present(), &defaults.iter().copied().collect())
-            .map(|candidates| candidates.iter().map(|c| c.interface.name.to_string()).collect())
-            .map_err(|error| error.to_string())
+        choose_first(
+            choice,
+            sources,
+            &present(),
+            &Defaults {
+                v4: defaults.iter().copied().collect(),
+                v6: BTreeSet::new(),
+            },
+        )
+        .map(|candidates| candidates.iter().map(|c| c.interface.name.to_string()).collect())
+        .map_err(|error| error.to_string())
     }
 
     fn named(name: &str) -> Interfaces {
@@ -401,6 +465,17 @@ mod tests {
             message,
             "no default route: name the interface to watch with --interface; there are can0, eth0, eth1, lo"
         );
+    }
+
+    #[test]
+    fn a_family_that_loses_its_route_keeps_its_interface() {
+        let both = |v4: &[u32], v6: &[u32]| Defaults {
+            v4: v4.iter().copied().collect(),
+            v6: v6.iter().copied().collect(),
+        };
+        let mut defaults = both(&[2], &[3]);
+        defaults.update(&both(&[4], &[]));
+        assert_eq!(defaults, both(&[4], &[3]));
     }
 
     #[test]

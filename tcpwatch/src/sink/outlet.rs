@@ -186,12 +186,13 @@ impl Outlet {
         *self.closed.borrow()
     }
 
-    /// Completes when the reader has gone; for most outlets never.
+    /// Completes when nothing is written any more: the reader has gone, or the thread has broken off, which
+    /// [`Self::is_closed`] tells apart. For most outlets never.
     pub async fn closed(&self) {
         let mut closed = self.closed.clone();
-        // An error says that the thread has ended without that.
-        if closed.wait_for(|closed| *closed).await.is_err() {
-            std::future::pending::<()>().await;
+        match closed.wait_for(|closed| *closed).await {
+            Ok(_reader_gone) => {}
+            Err(_thread_gone) => {}
         }
     }
 
