@@ -3,6 +3,10 @@
 #![no_std]
 #![no_main]
 #![feature(core_intrinsics)]
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "the macro that declares a program passes the context so"
+)]
 #![allow(internal_features, reason = "see atomic.rs")]
 #![allow(
     missing_docs,

@@ -98,11 +98,11 @@ pub fn skb(ctx: &TcContext) -> *const __sk_buff {
 
 /// The first `N` words of the header at `offset`, of which `bytes` must be there; none: not there.
 #[inline(always)]
-fn header<'a, const DIRECT: bool, const N: usize>(
+fn header<const DIRECT: bool, const N: usize>(
     ctx: &TcContext,
     offset: u32,
     bytes: u32,
-    copy: &'a mut MaybeUninit<[u32; N]>,
+    copy: &mut MaybeUninit<[u32; N]>,
 ) -> Option<*const u32> {
     if DIRECT {
         let start = ctx.data() + offset as usize;
