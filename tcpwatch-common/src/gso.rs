@@ -5,10 +5,6 @@
 
 use core::num::NonZeroU32;
 
-/// How many candidates for the number of segments are tried where the headers' length is not known. Headers longer
-/// than two segments' payload do not occur: the smallest MSS that Linux sends is 48 bytes.
-const CANDIDATES: u32 = 3;
-
 /// The shortest headers that hide a transport header: IPv4, GRE, IPv4 and UDP on a device without a link layer.
 const LEAST_HEADERS: u32 = 20 + 4 + 20 + 8;
 
@@ -22,23 +18,35 @@ pub const fn segments(len: u32, wire_len: u32, gso_size: NonZeroU32, headers: Op
     }
     let most = at_least_one(payloads(len, gso_size));
     let added = wire_len.saturating_sub(len);
-    let mut unlikely = most;
-    let mut fewer = 0;
-    while fewer < CANDIDATES {
-        let segments = most.saturating_sub(fewer);
-        fewer += 1;
-        let Some(copies) = NonZeroU32::new(segments.saturating_sub(1)) else {
-            continue;
-        };
-        let headers = added / copies.get();
-        if headers * copies.get() == added && payloads(len.saturating_sub(headers), gso_size) == segments {
-            if headers >= LEAST_HEADERS {
-                return segments;
-            }
-            unlikely = segments;
-        }
+    // Headers longer than two segments' payload do not occur (the smallest MSS that Linux sends is 48 bytes), so it is one of
+    // three numbers. Written out: without CAP_PERFMON the verifier follows a loop here until it gives up.
+    let (fewer, fewest) = (most.saturating_sub(1), most.saturating_sub(2));
+    let at_most = headers_for(len, added, gso_size, most);
+    let at_fewer = headers_for(len, added, gso_size, fewer);
+    let at_fewest = headers_for(len, added, gso_size, fewest);
+    if at_most >= LEAST_HEADERS {
+        most
+    } else if at_fewer >= LEAST_HEADERS {
+        fewer
+    } else if at_fewest >= LEAST_HEADERS {
+        fewest
+    } else if at_fewest > 0 {
+        fewest
+    } else if at_fewer > 0 {
+        fewer
+    } else {
+        most
     }
-    unlikely
+}
+
+/// The length of the headers if there are so many segments; 0: there cannot be.
+const fn headers_for(len: u32, added: u32, gso_size: NonZeroU32, segments: u32) -> u32 {
+    let Some(copies) = NonZeroU32::new(segments.saturating_sub(1)) else {
+        return 0;
+    };
+    let headers = added / copies.get();
+    let fits = headers * copies.get() == added && payloads(len.saturating_sub(headers), gso_size) == segments;
+    if fits { headers } else { 0 }
 }
 
 const fn payloads(bytes: u32, gso_size: NonZeroU32) -> u32 {

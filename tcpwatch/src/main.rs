@@ -79,8 +79,41 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
 /// One line, whatever the causes contain.
 fn complain(stderr: &mut dyn Write, error: &anyhow::Error, status: u8) -> ExitCode {
     let line = format!("{error:#}");
-    let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = shortened(&line.split_whitespace().collect::<Vec<_>>().join(" "));
     // Nobody to read it is no reason for a panic.
     writeln!(stderr, "tcpwatch: {line}").unwrap_or_default();
     ExitCode::from(status)
+}
+
+/// A verifier's log has megabytes; what went wrong is at its end.
+fn shortened(line: &str) -> String {
+    const BEGINNING: usize = 300;
+    const END: usize = 700;
+    let chars: Vec<char> = line.chars().collect();
+    match (
+        chars.get(..BEGINNING),
+        chars.len().checked_sub(END).and_then(|from| chars.get(from..)),
+    ) {
+        (Some(beginning), Some(end)) if chars.len() > BEGINNING + END => {
+            beginning.iter().chain(&[' ', '…', ' ']).chain(end).collect()
+        }
+        _ => line.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shortened;
+
+    #[test]
+    fn a_verifiers_log_keeps_its_beginning_and_its_end() {
+        let line = format!("begin {} end", "é".repeat(100_000));
+        let short = shortened(&line);
+        assert!(
+            short.starts_with("begin é") && short.ends_with("é end"),
+            "{short}"
+        );
+        assert_eq!(short.chars().count(), 1003);
+        assert_eq!(shortened("no interface eth9"), "no interface eth9");
+    }
 }
