@@ -28,8 +28,6 @@ pub const fn segments(len: u32, wire_len: u32, gso_size: NonZeroU32, headers: Op
         most
     } else if at_fewer >= LEAST_HEADERS {
         fewer
-    } else if at_fewest >= LEAST_HEADERS {
-        fewest
     } else if at_fewest > 0 {
         fewest
     } else if at_fewer > 0 {
