@@ -1,26 +1,30 @@
 //! The order of things: the only file that knows how kernel, network, enrichment and outputs fit together.
 
 pub mod assemble;
+pub mod choice;
+mod error;
 mod greeting;
 mod outputs;
 pub mod watch;
 
 use std::future::Future;
-use std::io::{self, Write};
+use std::io::Write;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use self::assemble::{Identity, Interval};
+use self::choice::choose_first;
+pub use self::error::PipelineError;
 use self::outputs::{Closed, Outputs};
-use self::watch::{ChoiceError, Watch, choose_first};
+use self::watch::Watch;
 use crate::config::{Config, Interfaces};
-use crate::enrich::{Enricher, GeoError, Places};
-use crate::kernel::attach::{AttachError, Attacher};
+use crate::enrich::{Enricher, Places};
+use crate::kernel::attach::Attacher;
 use crate::kernel::drain::{CounterSource, Drain, Harvest, Moment};
-use crate::kernel::load::{LoadError, load};
-use crate::kernel::requirements::{self, RequirementError};
+use crate::kernel::load::load;
+use crate::kernel::requirements;
 use crate::kernel::tables::{KernelTables, TableError};
 use crate::net::{Defaults, Interface, NetError, Network};
 use crate::record::{Record, WatchedInterface};
@@ -36,67 +40,6 @@ const ANSWER: Duration = Duration::from_secs(5);
 const LAST_DRAINS: u32 = 5;
 /// How long apart.
 const LAST_DRAIN_PAUSE: Duration = Duration::from_millis(200);
-
-/// Why a run could not begin, or had to end.
-#[derive(Debug, thiserror::Error)]
-pub enum PipelineError {
-    /// The machine or our rights.
-    #[error(transparent)]
-    Requirement(#[from] RequirementError),
-    /// The interfaces.
-    #[error(transparent)]
-    Choice(#[from] ChoiceError),
-    /// The place databases.
-    #[error(transparent)]
-    Geo(#[from] GeoError),
-    /// The record file.
-    #[error("cannot open the record file {path}")]
-    Record {
-        /// The file.
-        path: String,
-        /// The cause.
-        #[source]
-        source: io::Error,
-    },
-    /// Stdout.
-    #[error("cannot write to stdout")]
-    Stdout(#[source] io::Error),
-    /// The eBPF program.
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    /// The hook.
-    #[error(transparent)]
-    Attach(#[from] AttachError),
-    /// The kernel tables, before anything is attached.
-    #[error(transparent)]
-    Tables(#[from] TableError),
-    /// Netlink.
-    #[error(transparent)]
-    Net(#[from] NetError),
-    /// Signal handlers.
-    #[error("cannot listen for signals")]
-    Signals(#[source] io::Error),
-    /// The thread that drains ended by a panic.
-    #[error("the drain broke off")]
-    Drain(#[source] tokio::task::JoinError),
-    /// The last counts could not be read.
-    #[error("the counts since the last record are lost: the kernel tables cannot be read")]
-    LastDrain(#[source] TableError),
-    /// Records that never reached their output.
-    #[error("{dropped} records could not be written")]
-    Unwritten {
-        /// How many.
-        dropped: u64,
-    },
-}
-
-impl PipelineError {
-    /// Whether the run had not begun: nothing is attached, nothing is counted, the operator has something to change.
-    #[must_use]
-    pub const fn before_start(&self) -> bool {
-        !matches!(self, Self::Drain(_) | Self::LastDrain(_) | Self::Unwritten { .. })
-    }
-}
 
 /// Watches until `shutdown` is ready, the wanted number of records is written, or nobody reads stdout any more. What is
 /// watched is said on `notices` at the start.

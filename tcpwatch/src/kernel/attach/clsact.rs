@@ -1,0 +1,238 @@
+//! Classic filters on the clsact qdisc, for kernels without TCX: ours is told from others', put before them, and found
+//! again when a killed instance left it.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+use aya::programs::tc::{NlOptions, TcAttachOptions, TcHandle};
+use aya::programs::{TcAttachType, tc};
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::tc::{TcAttribute, TcFilterBpf, TcFilterBpfOption, TcMessage, TcOption};
+
+use super::{AttachError, Attacher, Attachment, Hook, LinkLayer};
+
+/// Handle of our classic filters ("tcpw"). With the name it tells them from everybody else's.
+const HANDLE: TcHandle = TcHandle::new(0x7463, 0x7077);
+/// ETH_P_ALL as the lower half of `tcm_info` has it: the classic filter sees every protocol.
+const ALL_PROTOCOLS: u32 = (libc::ETH_P_ALL as u16).to_be() as u32;
+
+impl Attacher {
+    /// Attaches by a classic filter.
+    pub(super) async fn clsact(
+        &mut self,
+        interface: &str,
+        ifindex: u32,
+        layer: LinkLayer,
+    ) -> Result<Attachment, AttachError> {
+        let lock = lock(interface, ifindex)?;
+        add_clsact(interface)?;
+        let foreign = self.remove_stale(interface, ifindex).await?;
+        let (priority, behind) = place(&foreign);
+        let attach_error = |source| AttachError::Attach {
+            interface: interface.to_owned(),
+            hook: Hook::Clsact,
+            source,
+        };
+        let program = self.programs.get_mut(layer)?;
+        let program_id = program.info().map_err(attach_error)?.id();
+        let options = NlOptions {
+            priority,
+            handle: HANDLE,
+            classid: None,
+        };
+        let link = program
+            .attach_with_options(interface, TcAttachType::Egress, TcAttachOptions::Netlink(options))
+            .and_then(|id| program.take_link(id))
+            .map_err(attach_error)?;
+        Ok(Attachment {
+            hook: Hook::Clsact,
+            behind,
+            program_id,
+            _link: link,
+            _lock: Some(lock),
+        })
+    }
+
+    /// Removes the classic filters that are ours by name and handle, and says where the others stand. The caller holds
+    /// the lock: whoever made ours is dead.
+    pub(super) async fn remove_stale(
+        &mut self,
+        interface: &str,
+        ifindex: u32,
+    ) -> Result<Vec<Position>, AttachError> {
+        let filters_error = |step| {
+            move |source| AttachError::Filters {
+                interface: interface.to_owned(),
+                step,
+                source,
+            }
+        };
+        let mut foreign = Vec::new();
+        for filter in self.filters(ifindex).await.map_err(filters_error("list"))? {
+            if is_ours(&filter) {
+                tracing::info!("{interface}: removing the filter that a killed tcpwatch left behind");
+                self.remove(filter).await.map_err(filters_error("clean up"))?;
+            } else {
+                foreign.push(Position::of(&filter));
+            }
+        }
+        Ok(foreign)
+    }
+
+    /// The filters on the interface's egress hook.
+    pub(super) async fn filters(&self, ifindex: u32) -> Result<Vec<TcMessage>, rtnetlink::Error> {
+        let filters: Vec<TcMessage> = self
+            .netlink
+            .traffic_filter(ifindex.cast_signed())
+            .get()
+            .egress()
+            .execute()
+            .try_collect()
+            .await?;
+        // The kernel lists each chain's priorities, too: those have no handle and are no filters.
+        Ok(filters
+            .into_iter()
+            .filter(|filter| u32::from(filter.header.handle) != 0)
+            .collect())
+    }
+
+    async fn remove(&mut self, filter: TcMessage) -> Result<(), rtnetlink::Error> {
+        let mut message = TcMessage::default();
+        message.header = filter.header;
+        let mut request = NetlinkMessage::from(RouteNetlinkMessage::DelTrafficFilter(message));
+        request.header.flags = NLM_F_REQUEST | NLM_F_ACK;
+        let mut answers = self.netlink.request(request)?;
+        while let Some(answer) = answers.next().await {
+            if let NetlinkPayload::Error(error) = answer.payload
+                && error.code.is_some()
+            {
+                return Err(rtnetlink::Error::NetlinkError(error));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Adds the qdisc that classic egress filters hang on. One that is there already is used; ours is never removed again,
+/// because others may have come to rely on it.
+fn add_clsact(interface: &str) -> Result<(), AttachError> {
+    match tc::qdisc_add_clsact(interface) {
+        Ok(()) => Ok(()),
+        Err(tc::TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+        Err(source) => Err(AttachError::Qdisc {
+            interface: interface.to_owned(),
+            source,
+        }),
+    }
+}
+
+/// An abstract socket name is taken by one process of the network namespace at a time, and is free again when the process
+/// ends in any way. So a filter of ours under a free name is a dead instance's.
+pub(super) fn lock(interface: &str, ifindex: u32) -> Result<OwnedFd, AttachError> {
+    let address = SocketAddr::from_abstract_name(format!("tcpwatch/clsact/{ifindex}")).map_err(|source| {
+        AttachError::Lock {
+            interface: interface.to_owned(),
+            source,
+        }
+    })?;
+    match UnixDatagram::bind_addr(&address) {
+        Ok(socket) => Ok(socket.into()),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(AttachError::Busy {
+            interface: interface.to_owned(),
+        }),
+        Err(source) => Err(AttachError::Lock {
+            interface: interface.to_owned(),
+            source,
+        }),
+    }
+}
+
+/// Whether a filter is ours, by name and handle.
+pub(super) fn is_ours(filter: &TcMessage) -> bool {
+    let name = filter.attributes.iter().find_map(|attribute| match attribute {
+        TcAttribute::Options(options) => options.iter().find_map(|option| match option {
+            TcOption::Bpf(TcFilterBpfOption::ProgName(name)) => Some(name.as_str()),
+            _ => None,
+        }),
+        _ => None,
+    });
+    u32::from(filter.header.handle) == u32::from(HANDLE)
+        && name.is_some_and(|name| {
+            [LinkLayer::Ethernet, LinkLayer::None]
+                .iter()
+                .any(|l| l.program() == name)
+        })
+}
+
+/// Where a foreign filter stands on the classic hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Position {
+    priority: u16,
+    /// Whether a filter of ours can be given the same priority: same kind, same protocol.
+    shareable: bool,
+}
+
+impl Position {
+    fn of(filter: &TcMessage) -> Self {
+        let bpf = filter
+            .attributes
+            .iter()
+            .any(|attribute| matches!(attribute, TcAttribute::Kind(kind) if kind == TcFilterBpf::KIND));
+        Self {
+            priority: (filter.header.info >> 16) as u16,
+            shareable: bpf && filter.header.info & 0xffff == ALL_PROTOCOLS,
+        }
+    }
+}
+
+/// The priority that puts us before as many foreign filters as possible, and how many stay before us. Within a priority
+/// the newest BPF filter runs first (`cls_bpf_change()`, net/sched/cls_bpf.c, adds at the head).
+fn place(foreign: &[Position]) -> (u16, usize) {
+    let mut behind = 0;
+    for priority in 1..u16::MAX {
+        let here: Vec<_> = foreign
+            .iter()
+            .filter(|position| position.priority == priority)
+            .collect();
+        if here.iter().all(|position| position.shareable) {
+            return (priority, behind);
+        }
+        behind += here.len();
+    }
+    (u16::MAX, behind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn bpf(priority: u16) -> Position {
+        Position {
+            priority,
+            shareable: true,
+        }
+    }
+
+    const fn other(priority: u16) -> Position {
+        Position {
+            priority,
+            shareable: false,
+        }
+    }
+
+    #[test]
+    fn our_filter_runs_before_all_bpf_filters() {
+        assert_eq!(place(&[]), (1, 0));
+        assert_eq!(place(&[bpf(1), bpf(1), other(5)]), (1, 0));
+    }
+
+    #[test]
+    fn filters_that_cannot_share_a_priority_stay_before_us_and_are_counted() {
+        assert_eq!(place(&[other(1), other(1), bpf(2)]), (2, 2));
+        assert_eq!(place(&[other(1), other(2), other(49_152)]), (3, 2));
+    }
+}
