@@ -7,7 +7,7 @@ use crate::setup::{Finding, Remedy, State};
 const TOOLS: [(&str, &str, &str); 3] = [
     ("ip", "iproute2", "network namespaces and devices"),
     ("ethtool", "ethtool", "segmentation offload on and off"),
-    ("tcpdump", "tcpdump", "an independent count"),
+    ("sysctl", "procps", "quiet namespaces"),
 ];
 
 /// Each program, there or not.
