@@ -39,7 +39,13 @@ fn main() -> anyhow::Result<()> {
         // SAFETY: the build script has one thread.
         unsafe { env::set_var("RUSTC_BOOTSTRAP", "aya_ebpf,tcpwatch_egress,tcpwatch_comparison") };
     }
+    let features: &[&str] = if env::var_os("CARGO_FEATURE_KERNEL_LOG").is_some() {
+        &["log"]
+    } else {
+        &[]
+    };
     let package = aya_build::Package {
+        features,
         name: "tcpwatch-ebpf",
         root_dir: concat!(env!("CARGO_MANIFEST_DIR"), "/../tcpwatch-ebpf"),
         ..Default::default()

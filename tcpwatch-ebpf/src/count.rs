@@ -43,6 +43,10 @@ pub fn packet(ctx: &TcContext, parsed: Parsed<'_>) {
         // The copying parser reaches everything.
         Parsed::OutOfReach => Outcome::Malformed,
     };
+    #[cfg(feature = "log")]
+    if matches!(outcome, Outcome::Malformed | Outcome::Overflow) {
+        aya_log_ebpf::debug!(ctx, "outcome {}, {} bytes", outcome as u32, wire.bytes);
+    }
     if let Some(counts) = OUTCOME.get_ptr_mut(generation * OUTCOMES as u32 + outcome as u32) {
         // SAFETY: this CPU's map value, see `add_own`.
         unsafe { add_own(counts, wire) };

@@ -58,7 +58,13 @@ pub async fn run(
     let (present, defaults) = look(&network, &config).await?;
     let first = choose_first(&config.interfaces, &config.sources, &present, &defaults)?;
     let places = places(&config)?;
-    let (programs, tables) = load(config.capacity)?;
+    #[cfg_attr(
+        not(feature = "kernel-log"),
+        expect(unused_mut, reason = "only the log needs it")
+    )]
+    let (mut programs, tables) = load(config.capacity)?;
+    #[cfg(feature = "kernel-log")]
+    programs.follow_log()?;
     let outputs = Outputs::open(&config)?;
     let attacher = Attacher::new(programs, config.attach, network.handle());
     let mut watch = Watch::new(&config, attacher, &first, defaults.clone());

@@ -33,6 +33,13 @@ pub fn command() -> anyhow::Result<()> {
         userspace.env("TCPWATCH_EBPF_STUB", "1");
     }
 
+    // The debug feature, which no other step builds; without its programs, for this is about the daemon's side.
+    let mut kernel_log = cargo::cargo();
+    kernel_log
+        .args(["clippy", "--package", "tcpwatch", "--features", "kernel-log"])
+        .args(["--", "-D", "warnings"])
+        .env("TCPWATCH_EBPF_STUB", "1");
+
     // Clippy for the BPF target would need clippy of the same compiler, which Debian does not have. The lints are the
     // same on this machine's target: it only has to be told what the BPF target implies.
     let mut kernel = cargo::cargo();
@@ -42,6 +49,7 @@ pub fn command() -> anyhow::Result<()> {
             "--package",
             "tcpwatch-ebpf",
             "--bins",
+            "--all-features",
             "--target-dir",
             "target/lint-ebpf",
         ])
@@ -50,7 +58,7 @@ pub fn command() -> anyhow::Result<()> {
         .env("RUSTFLAGS", r#"--cfg=bpf_target_arch="x86_64" -C panic=abort"#);
 
     let mut failed = false;
-    for mut command in [format, userspace, kernel] {
+    for mut command in [format, userspace, kernel_log, kernel] {
         println!("+ {}", shown(&command));
         if let Err(error) = succeed(&mut command) {
             eprintln!("error: {error:#}");

@@ -48,6 +48,14 @@ pub enum LoadError {
     /// The kernel does not say what it is.
     #[error(transparent)]
     Requirement(#[from] RequirementError),
+    /// The eBPF program's log.
+    #[cfg(feature = "kernel-log")]
+    #[error("cannot follow the eBPF program's log")]
+    Log(#[from] aya_log::Error),
+    /// The descriptor of that log.
+    #[cfg(feature = "kernel-log")]
+    #[error("cannot wait for the eBPF program's log")]
+    LogSocket(#[source] std::io::Error),
     /// The maps.
     #[error(transparent)]
     Tables(#[from] TableError),
@@ -98,7 +106,45 @@ pub fn load_for(capacity: Capacity, preemptible: bool) -> Result<(Programs, Kern
     Ok((programs, tables))
 }
 
+/// Hands what the eBPF program logs to the daemon's own log.
+#[cfg(feature = "kernel-log")]
+struct KernelLog;
+
+#[cfg(feature = "kernel-log")]
+impl log::Log for KernelLog {
+    fn enabled(&self, _metadata: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        tracing::debug!("eBPF: {}", record.args());
+    }
+
+    fn flush(&self) {}
+}
+
 impl Programs {
+    /// Follows the eBPF program's log until the runtime ends. Must be called inside the runtime.
+    ///
+    /// # Errors
+    /// The object has no log.
+    #[cfg(feature = "kernel-log")]
+    pub fn follow_log(&mut self) -> Result<(), LoadError> {
+        let logger = aya_log::EbpfLogger::init_with_logger(&mut self.ebpf, KernelLog)?;
+        // SAFETY: the logger owns its descriptor and keeps it for as long as it lives.
+        let registered = unsafe {
+            tokio::io::unix::AsyncFd::register_with_interest(logger, tokio::io::Interest::READABLE)
+        };
+        let mut logger = registered.map_err(|error| LoadError::LogSocket(error.into()))?;
+        tokio::spawn(async move {
+            while let Ok(mut ready) = logger.readable_mut().await {
+                ready.get_inner_mut().flush();
+                ready.clear_ready();
+            }
+        });
+        Ok(())
+    }
+
     /// The program for devices of this kind.
     ///
     /// # Errors
