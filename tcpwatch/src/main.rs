@@ -1,13 +1,14 @@
 //! The command: dispatches, turns errors into one line and an exit status, and nothing else.
 
 use std::future::Future;
-use std::io::{IsTerminal as _, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use tcpwatch::cli::{Cli, Command, RunArgs};
 use tcpwatch::config::Config;
 use tcpwatch::pipeline::{self, PipelineError};
+use tcpwatch::sink::wants_colour;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Failed while running.
@@ -30,7 +31,7 @@ fn watch(args: RunArgs) -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(stderr.clone())
-        .with_ansi(std::io::stderr().is_terminal() && !no_color())
+        .with_ansi(wants_colour(&std::io::stderr()))
         .with_target(false)
         .without_time()
         .init();
@@ -47,11 +48,6 @@ fn watch(args: RunArgs) -> ExitCode {
             complain(&mut stderr, &error, if before_start { USAGE } else { FAILED })
         }
     }
-}
-
-/// Whether the operator wants no colours (<https://no-color.org>).
-fn no_color() -> bool {
-    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
 fn start(config: Config, stderr: &mut dyn Write) -> anyhow::Result<()> {

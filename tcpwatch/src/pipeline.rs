@@ -173,7 +173,7 @@ impl Pipeline {
         let mut shutdown = std::pin::pin!(shutdown);
         let mut tick = tokio::time::interval_at(Instant::now() + self.config.interval, self.config.interval);
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let mut route_check = tokio::time::interval(ROUTE_CHECK);
+        let mut route_check = tokio::time::interval_at(Instant::now() + ROUTE_CHECK, ROUTE_CHECK);
         route_check.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let follows_route = self.config.interfaces == Interfaces::DefaultRoute;
         loop {

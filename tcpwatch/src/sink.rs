@@ -2,6 +2,7 @@
 //!
 //! An encoder does no I/O, an outlet knows no format. Neither sees a kernel type nor asks a database.
 
+use std::io::IsTerminal;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -61,6 +62,12 @@ impl Default for Style {
             zone: TimeZone::system(),
         }
     }
+}
+
+/// Whether what goes there may have colours: only people look at terminals, and some want none
+/// (<https://no-color.org>).
+pub fn wants_colour(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// A format.

@@ -118,11 +118,7 @@ impl Tally {
         self.balanced &= imbalance.is_none();
         self.drains += 1;
 
-        self.totals.skbs = self.totals.skbs.wrapping_add(drained.totals.skbs);
-        self.totals.seen.add(drained.totals.seen);
-        for (total, counts) in self.totals.outcomes.iter_mut().zip(drained.totals.outcomes) {
-            total.add(counts);
-        }
+        self.totals.add(&drained.totals);
         if self.destinations.is_empty() {
             self.destinations.reserve(drained.destinations.len());
         }

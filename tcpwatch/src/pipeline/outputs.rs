@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::record::Record;
-use crate::sink::{Format, Outcome, Outlet, Style, encoder};
+use crate::sink::{Format, Outcome, Outlet, Style, encoder, wants_colour};
 
 use super::PipelineError;
 
@@ -42,7 +42,7 @@ impl Outputs {
             .unwrap_or(if terminal { Format::Table } else { Format::Json });
         let style = Style {
             width: terminal_width(),
-            colour: terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            colour: wants_colour(&io::stdout()),
             top: config.top,
             interval: config.interval,
             ..Style::default()
