@@ -103,6 +103,25 @@ impl Lab {
         self.route();
     }
 
+    /// Makes a second link, `eth1`, with one address of `near` and one neighbour. No route leads to it.
+    ///
+    /// # Panics
+    ///
+    /// When there already is one.
+    pub fn connect_eth1(&self, address: &str, neighbour: &str) {
+        self.near.ip(&format!(
+            "link add eth1 address 02:00:00:00:01:01 type veth peer name eth1 address 02:00:00:00:01:02 netns {}",
+            self.far.name()
+        ));
+        let nodad = if address.contains(':') { "nodad" } else { "" };
+        self.near.ip(&format!("address add {address} dev eth1 {nodad}"));
+        self.far.ip("link set eth1 up");
+        self.near.ip("link set eth1 up");
+        self.near.ip(&format!(
+            "neighbour replace {neighbour} lladdr 02:00:00:00:01:02 dev eth1 nud permanent"
+        ));
+    }
+
     /// Sets the routes and neighbours of `near`; also after its link was down, which removes them.
     ///
     /// The neighbours are fixed: a packet that waits for an answer could be dropped before it reaches the device.

@@ -64,17 +64,8 @@ fn tells_the_own_addresses_of_one_interface_apart() {
 #[test]
 fn watches_two_interfaces_and_tells_them_apart() {
     let lab = Lab::new();
-    lab.near.ip(&format!(
-        "link add eth1 address 02:00:00:00:01:01 type veth peer name eth1 address 02:00:00:00:01:02 netns {}",
-        lab.far.name()
-    ));
-    lab.near.ip("address add 198.18.2.1/24 dev eth1");
+    lab.connect_eth1("198.18.2.1/24", "198.18.2.2");
     lab.far.ip("address add 198.18.2.2/24 dev eth1");
-    lab.far.ip("link set eth1 up");
-    lab.near.ip("link set eth1 up");
-    // Known from the start, so that no packet waits for an answer.
-    lab.near
-        .ip("neighbour replace 198.18.2.2 lladdr 02:00:00:00:01:02 dev eth1 nud permanent");
     lab.near.ip("route add 198.51.100.0/24 via 198.18.2.2");
     let watch = lab.watch(["--interval", "1h", "-i", "eth0", "eth1"]);
     lab.udp_v4().send_times("192.0.2.1".parse().unwrap(), 10, 3);
@@ -104,15 +95,7 @@ fn watches_two_interfaces_and_tells_them_apart() {
 #[test]
 fn watches_the_interfaces_of_both_default_routes() {
     let lab = Lab::new();
-    lab.near.ip(&format!(
-        "link add eth1 type veth peer name eth1 netns {}",
-        lab.far.name()
-    ));
-    lab.near.ip("address add 2001:db8:fffe::1/64 dev eth1 nodad");
-    lab.far.ip("link set eth1 up");
-    lab.near.ip("link set eth1 up");
-    lab.near
-        .ip("neighbour replace 2001:db8:fffe::2 lladdr 02:00:00:00:01:02 dev eth1 nud permanent");
+    lab.connect_eth1("2001:db8:fffe::1/64", "2001:db8:fffe::2");
     lab.near.ip("-6 route replace default via 2001:db8:fffe::2");
     let watch = lab.watch(["--interval", "1h"]);
     lab.udp_v4().send_times("192.0.2.1".parse().unwrap(), 10, 3);

@@ -195,25 +195,12 @@ fn an_interface_that_goes_down_and_up_is_counted_on() {
     }
 }
 
-/// A second link between the namespaces: `eth1` with 198.18.2.1, whose neighbour is 198.18.2.2.
-fn add_eth1(lab: &Lab) {
-    lab.near.ip(&format!(
-        "link add eth1 address 02:00:00:00:01:01 type veth peer name eth1 address 02:00:00:00:01:02 netns {}",
-        lab.far.name()
-    ));
-    lab.near.ip("address add 198.18.2.1/24 dev eth1");
-    lab.far.ip("link set eth1 up");
-    lab.near.ip("link set eth1 up");
-    lab.near
-        .ip("neighbour replace 198.18.2.2 lladdr 02:00:00:00:01:02 dev eth1 nud permanent");
-}
-
 #[test]
 fn the_default_routes_interface_is_followed_to_another_one_and_the_old_one_is_let_go() {
     let lab = Lab::new();
     // One family alone has a route, or the other would keep eth0.
     lab.near.sysctl("net.ipv6.conf.all.disable_ipv6", 1);
-    add_eth1(&lab);
+    lab.connect_eth1("198.18.2.1/24", "198.18.2.2");
     let watch = lab.watch(["--interval", "100ms"]);
     lab.near.ip("route replace default via 198.18.2.2");
     let mut socket = lab.udp_from("198.18.2.1");
@@ -250,7 +237,7 @@ fn a_default_route_that_is_missing_for_a_while_keeps_its_interface() {
 #[test]
 fn all_next_hops_of_a_default_route_are_watched() {
     let lab = Lab::new();
-    add_eth1(&lab);
+    lab.connect_eth1("198.18.2.1/24", "198.18.2.2");
     lab.near
         .ip("route replace default nexthop via 198.18.0.2 dev eth0 nexthop via 198.18.2.2 dev eth1");
     let watch = lab.watch(["--interval", "1h"]);
