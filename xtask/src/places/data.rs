@@ -1,7 +1,7 @@
 //! The source: Debian's tor-geoipdb, ranges of addresses with a country code, and how to come by it.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, ErrorKind};
+use std::io::{BufRead as _, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,7 +10,7 @@ use std::time::UNIX_EPOCH;
 use anyhow::{Context as _, anyhow, bail};
 
 use super::date;
-use crate::machine::{Machine, shown, succeed};
+use crate::machine::{Machine, succeed};
 use crate::setup::packages;
 
 /// Country of every address range, from the IPFire location project by way of Tor, refreshed with Debian's security
@@ -73,32 +73,8 @@ pub fn installed() -> Option<Files> {
 ///
 /// apt or dpkg fails, or the package is not what it was.
 pub fn download(machine: &Machine, directory: &Path) -> anyhow::Result<Files> {
-    discard_download(directory)?;
     let directory = directory.join(PACKAGE);
-    fs::create_dir(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
-    if !packages::available(&[PACKAGE]) {
-        packages::refresh(machine)?;
-    }
-    // apt would like to change to a user of its own, who has no business in our directory.
-    let mut fetch = Command::new("apt-get");
-    fetch
-        .args([
-            "--quiet",
-            "--option",
-            "APT::Sandbox::User=root",
-            "download",
-            PACKAGE,
-        ])
-        .current_dir(&directory);
-    println!("+ {}", shown(&fetch));
-    succeed(&mut fetch)?;
-
-    let archive = fs::read_dir(&directory)
-        .with_context(|| format!("cannot read {}", directory.display()))?
-        .flatten()
-        .map(|entry| entry.path())
-        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
-        .ok_or_else(|| anyhow!("apt-get download left no package in {}", directory.display()))?;
+    let archive = packages::download(machine, PACKAGE, &directory)?;
     succeed(
         Command::new("dpkg-deb")
             .arg("--extract")
@@ -114,13 +90,7 @@ pub fn download(machine: &Machine, directory: &Path) -> anyhow::Result<Files> {
 ///
 /// It cannot be removed.
 pub fn discard_download(directory: &Path) -> anyhow::Result<()> {
-    let directory = directory.join(PACKAGE);
-    match fs::remove_dir_all(&directory) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", directory.display()))
-        }
-        Ok(()) | Err(_) => Ok(()),
-    }
+    packages::discard(&directory.join(PACKAGE))
 }
 
 /// Addresses from `first` to `last`, both included and of one family, in one country.

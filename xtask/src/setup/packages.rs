@@ -2,7 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, anyhow, bail};
 
 use crate::machine::{Machine, answer, shown, succeed};
 
@@ -72,6 +77,91 @@ fn candidates(policy: &str) -> usize {
         .count()
 }
 
+/// Fetches a package into `directory`, which is made anew, and does not install it.
+///
+/// # Errors
+///
+/// No privilege to refresh apt's lists where that is needed, or apt fails.
+pub fn download(machine: &Machine, name: &str, directory: &Path) -> anyhow::Result<PathBuf> {
+    discard(directory)?;
+    fs::create_dir(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    if !available(&[name]) {
+        refresh(machine)?;
+    }
+    // apt would like to change to a user of its own, who has no business in our directory.
+    let mut fetch = Command::new("apt-get");
+    fetch
+        .args(["--quiet", "--option", "APT::Sandbox::User=root", "download", name])
+        .current_dir(directory);
+    println!("+ {}", shown(&fetch));
+    succeed(&mut fetch)?;
+    fs::read_dir(directory)
+        .with_context(|| format!("cannot read {}", directory.display()))?
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
+        .ok_or_else(|| anyhow!("apt-get download left no package in {}", directory.display()))
+}
+
+/// Unpacks the files of a fetched package that match one of `patterns` (tar's wildcards, paths from `./`), all straight
+/// into `directory`, which is made. One that matches nothing is no error.
+///
+/// # Errors
+///
+/// dpkg-deb or tar fails.
+pub fn extract(archive: &Path, directory: &Path, patterns: &[&str]) -> anyhow::Result<()> {
+    fs::create_dir(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    let mut unpack = Command::new("dpkg-deb")
+        .arg("--fsys-tarfile")
+        .arg(archive)
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start dpkg-deb")?;
+    let files = unpack.stdout.take().context("dpkg-deb's output is a pipe")?;
+    let output = Command::new("tar")
+        .args([
+            "--extract",
+            "--wildcards",
+            "--no-same-owner",
+            "--transform",
+            "s,.*/,,",
+            "--directory",
+        ])
+        .arg(directory)
+        .args(patterns)
+        .stdin(files)
+        .output()
+        .context("cannot start tar")?;
+    let unpacked = unpack.wait().context("cannot wait for dpkg-deb")?;
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    if !unpacked.success() || !(output.status.success() || only_misses(&complaint)) {
+        bail!("{} cannot be unpacked: {}", archive.display(), complaint.trim());
+    }
+    Ok(())
+}
+
+/// Whether patterns that match nothing are all that tar complains of.
+fn only_misses(complaint: &str) -> bool {
+    complaint.lines().all(|line| {
+        line.ends_with("Not found in archive")
+            || line.contains("Exiting with failure status due to previous errors")
+    })
+}
+
+/// Removes what was fetched.
+///
+/// # Errors
+///
+/// It cannot be removed.
+pub fn discard(directory: &Path) -> anyhow::Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", directory.display()))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 fn apt(machine: &Machine, arguments: &[&str]) -> anyhow::Result<()> {
     let mut command = machine.elevated("apt-get", &[("DEBIAN_FRONTEND", OsStr::new("noninteractive"))])?;
     command.arg("--quiet").args(arguments);
@@ -91,6 +181,14 @@ mod tests {
             installed.into_iter().collect::<Vec<_>>(),
             [("gcc".to_owned(), "4:12.2.0-3".to_owned())]
         );
+    }
+
+    #[test]
+    fn a_pattern_without_a_match_is_told_from_a_failure() {
+        let misses = "tar: */veth.ko*: Not found in archive\n\
+                      tar: Exiting with failure status due to previous errors\n";
+        assert!(only_misses(misses));
+        assert!(!only_misses("tar: x: Cannot write: No space left on device\n"));
     }
 
     #[test]
