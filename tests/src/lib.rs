@@ -12,6 +12,7 @@
 
 pub mod command;
 pub mod counter;
+pub mod cpu;
 pub mod daemon;
 pub mod frame;
 pub mod hook;

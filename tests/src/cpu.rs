@@ -1,0 +1,32 @@
+//! Threads on CPUs of their own.
+
+use std::io;
+
+/// Puts the calling thread on the `n`th of the CPUs that it may use, counted from zero.
+///
+/// # Panics
+///
+/// When there are not two at least, or the kernel refuses.
+#[track_caller]
+pub fn pin(n: usize) {
+    // SAFETY: a set of bits; all zero is the empty set.
+    let mut allowed: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the set is as large as it is said to be and outlives the call.
+    let result = unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut allowed) };
+    assert!(result == 0, "sched_getaffinity: {}", io::Error::last_os_error());
+    let cpus: Vec<usize> = (0..libc::CPU_SETSIZE as usize)
+        // SAFETY: the index is within the set.
+        .filter(|cpu| unsafe { libc::CPU_ISSET(*cpu, &allowed) })
+        .collect();
+    assert!(
+        cpus.len() >= 2,
+        "two CPUs are needed; this thread may use {cpus:?}"
+    );
+    // SAFETY: as above; the index comes from the set itself.
+    let result = unsafe {
+        let mut wanted: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(cpus[n], &mut wanted);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const wanted)
+    };
+    assert!(result == 0, "sched_setaffinity: {}", io::Error::last_os_error());
+}
