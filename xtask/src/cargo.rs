@@ -73,8 +73,21 @@ fn build(arguments: &[&str], kind: Kind) -> anyhow::Result<Vec<PathBuf>> {
 ///
 /// The target directory cannot be written.
 pub fn scratch() -> anyhow::Result<PathBuf> {
+    beside_this_program("xtask-scratch")
+}
+
+/// A directory, beside that one, for files that were fetched and are used again.
+///
+/// # Errors
+///
+/// The target directory cannot be written.
+pub fn kept() -> anyhow::Result<PathBuf> {
+    beside_this_program("xtask-kept")
+}
+
+fn beside_this_program(name: &str) -> anyhow::Result<PathBuf> {
     let program = env::current_exe().context("this program's own path is unknown")?;
-    let directory = program.parent().unwrap_or(Path::new(".")).join("xtask-scratch");
+    let directory = program.parent().unwrap_or(Path::new(".")).join(name);
     std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
     Ok(directory)
 }

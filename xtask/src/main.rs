@@ -8,6 +8,7 @@
 mod bench;
 mod cargo;
 mod doctor;
+mod kernels;
 mod lint;
 mod machine;
 mod places;

@@ -12,7 +12,7 @@ use std::{env, io};
 use anyhow::{Context as _, bail};
 
 use crate::machine::Machine;
-use crate::places;
+use crate::{kernels, places};
 
 /// Finding out again after installing shows what an installation made possible or impossible (way A or B); this many
 /// times is enough for every chain there is: packages, then compiler, then linker, then place database.
@@ -75,6 +75,8 @@ pub enum Remedy {
     BpfLinker,
     Components,
     PlaceDatabase,
+    /// A kernel of the matrix, by its name.
+    Kernel(&'static str),
 }
 
 impl Remedy {
@@ -83,6 +85,8 @@ impl Remedy {
             Self::Packages(_) | Self::CompilerPackages | Self::PlaceDatabase => true,
             // These are the user's own, as his Rust is.
             Self::CompilerLink | Self::Nightly | Self::BpfLinker | Self::Components => false,
+            // Unpacked in the target directory.
+            Self::Kernel(_) => false,
         }
     }
 }
@@ -92,6 +96,8 @@ impl Remedy {
 pub struct Known {
     /// apt was asked, with fresh lists, and does not have the BPF compiler.
     pub no_compiler_packages: bool,
+    /// Kernels of the matrix that apt, asked with fresh lists, does not have.
+    pub no_kernels: Vec<&'static str>,
     /// When the place database is made.
     pub places: places::Renewal,
 }
@@ -143,6 +149,7 @@ pub fn look(machine: &Machine, known: &Known, purposes: &[Purpose]) -> Vec<Findi
     }
     if wanted(Purpose::Tests) {
         findings.extend(tools::look(machine));
+        findings.extend(kernels::look(machine, known));
     }
     if wanted(Purpose::Places) {
         findings.push(places::look(machine, known.places));
@@ -273,6 +280,12 @@ fn apply(machine: &Machine, known: &mut Known, remedy: &Remedy) -> anyhow::Resul
         Remedy::PlaceDatabase => {
             known.places = places::Renewal::WhenMissing;
             places::make(machine)
+        }
+        Remedy::Kernel(name) => {
+            if !kernels::install(machine, name)? {
+                known.no_kernels.push(name);
+            }
+            Ok(())
         }
     }
 }

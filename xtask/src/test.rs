@@ -1,11 +1,12 @@
-//! `cargo xtask test`: the tests that need no root, then those against the real kernel, one program after another
-//! because they measure and want the processors for themselves.
+//! `cargo xtask test`: the tests that need no root, then those against the real kernel, then some of those on other
+//! kernels; one program after another because they measure and want the processors for themselves.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
+use crate::kernels::{self, Kernel};
 use crate::machine::{Machine, kept_variables, succeed};
 use crate::setup::Purpose;
 use crate::{cargo, setup};
@@ -13,11 +14,21 @@ use crate::{cargo, setup};
 /// What tcpwatch-tests reads the path of the finished program from.
 const PROGRAM_VARIABLE: &str = "TCPWATCH_BIN";
 
+/// The tests that are made for other kernels, with figures that an emulated machine reaches; on this one the others are
+/// harder to pass.
+const MATRIX: &str = "matrix";
+
+/// The test programs that are run on every other kernel.
+const ON_EVERY_KERNEL: [&str; 3] = ["packets", "realtime", MATRIX];
+
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Only the tests that need no root
     #[arg(long)]
     unit: bool,
+    /// Only on this other kernel, emulated (6.1, 6.1-rt); needs no root
+    #[arg(long, value_name = "NAME", value_parser = kernels::named, conflicts_with = "unit")]
+    kernel: Vec<Kernel>,
     /// Only tests whose name contains this
     filter: Option<String>,
     /// Passed on to the test programs, e.g. `-- --test-threads 1 --nocapture`
@@ -26,6 +37,20 @@ pub struct Arguments {
 }
 
 impl Arguments {
+    /// On this kernel, which takes root.
+    fn here(&self) -> bool {
+        !self.unit && self.kernel.is_empty()
+    }
+
+    /// The kernels besides this one.
+    fn kernels(&self) -> &[Kernel] {
+        if self.here() {
+            &kernels::KERNELS
+        } else {
+            &self.kernel
+        }
+    }
+
     /// What every test program is called with.
     fn passed_on(&self) -> impl Iterator<Item = &String> {
         self.filter.iter().chain(&self.arguments)
@@ -41,7 +66,7 @@ struct Stage {
 /// Fails where any test does, after all have run.
 pub fn command(arguments: &Arguments) -> anyhow::Result<()> {
     let machine = Machine::detect();
-    if !arguments.unit && !machine.can_elevate() {
+    if arguments.here() && !machine.can_elevate() {
         bail!(
             "these tests attach programs to network devices and need root: become root, install sudo, \
              or run `cargo xtask test --unit`"
@@ -57,21 +82,10 @@ pub fn command(arguments: &Arguments) -> anyhow::Result<()> {
     )?;
 
     let started = Instant::now();
-    let mut stages = vec![stage("unit tests", || {
-        let mut command = cargo::cargo();
-        command.args([
-            "test",
-            "--workspace",
-            "--exclude",
-            "tcpwatch-ebpf",
-            "--exclude",
-            "tcpwatch-tests",
-            // No documentation tests: there are none, and building the documentation takes longer than all the others.
-            "--lib",
-            "--bins",
-        ]);
-        succeed(command.arg("--").args(arguments.passed_on()))
-    })];
+    let mut stages = Vec::new();
+    if arguments.kernel.is_empty() {
+        stages.push(stage("unit tests", || unit_tests(arguments)));
+    }
     if !arguments.unit {
         let mut built = None;
         stages.push(stage("build for the kernel tests", || {
@@ -81,9 +95,17 @@ pub fn command(arguments: &Arguments) -> anyhow::Result<()> {
             Ok(())
         }));
         if let Some((program, tests)) = built {
-            for test in tests {
-                stages.push(stage(&name(&test), || {
-                    kernel_tests(&machine, &program, &test, arguments)
+            let here = tests
+                .iter()
+                .filter(|test| arguments.here() && name(test) != MATRIX);
+            for test in here {
+                stages.push(stage(&name(test), || {
+                    kernel_tests(&machine, &program, test, arguments)
+                }));
+            }
+            for kernel in arguments.kernels() {
+                stages.push(stage(&format!("Linux {}", kernel.name), || {
+                    matrix_tests(*kernel, &program, &tests, arguments)
                 }));
             }
         }
@@ -91,12 +113,47 @@ pub fn command(arguments: &Arguments) -> anyhow::Result<()> {
     summary(&stages, started.elapsed())
 }
 
-fn kernel_tests(
-    machine: &Machine,
+fn unit_tests(arguments: &Arguments) -> anyhow::Result<()> {
+    let mut command = cargo::cargo();
+    command.args([
+        "test",
+        "--workspace",
+        "--exclude",
+        "tcpwatch-ebpf",
+        "--exclude",
+        "tcpwatch-tests",
+        // No documentation tests: there are none, and building the documentation takes longer than all the others.
+        "--lib",
+        "--bins",
+    ]);
+    succeed(command.arg("--").args(arguments.passed_on()))
+}
+
+fn matrix_tests(
+    kernel: Kernel,
     program: &Path,
-    test: &PathBuf,
+    tests: &[PathBuf],
     arguments: &Arguments,
 ) -> anyhow::Result<()> {
+    let mut programs = vec![kernels::Program {
+        name: "tcpwatch".to_owned(),
+        path: program.to_owned(),
+        call: kernels::Call::Named(PROGRAM_VARIABLE),
+    }];
+    for wanted in ON_EVERY_KERNEL {
+        let Some(test) = tests.iter().find(|test| name(test) == wanted) else {
+            bail!("there is no test program {wanted}");
+        };
+        programs.push(kernels::Program {
+            name: wanted.to_owned(),
+            path: test.clone(),
+            call: kernels::Call::Run(arguments.passed_on().cloned().collect()),
+        });
+    }
+    kernel.run(&programs)
+}
+
+fn kernel_tests(machine: &Machine, program: &Path, test: &Path, arguments: &Arguments) -> anyhow::Result<()> {
     let kept = kept_variables();
     let mut variables: Vec<_> = kept
         .iter()

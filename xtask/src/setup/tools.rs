@@ -4,10 +4,15 @@ use crate::machine::{Machine, find};
 use crate::setup::{Finding, Remedy, State};
 
 /// Program, the package that has it on Debian, and what the tests do with it.
-const TOOLS: [(&str, &str, &str); 3] = [
+const TOOLS: [(&str, &str, &str); 4] = [
     ("ip", "iproute2", "network namespaces and devices"),
     ("ethtool", "ethtool", "segmentation offload on and off"),
     ("sysctl", "procps", "quiet namespaces"),
+    (
+        "qemu-system-x86_64",
+        "qemu-system-x86",
+        "other kernels than this one",
+    ),
 ];
 
 /// Each program, there or not.
