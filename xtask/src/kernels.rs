@@ -73,14 +73,17 @@ pub fn look(machine: &Machine, known: &Known) -> Vec<Finding> {
         .into_iter()
         .map(|kernel| {
             let state = match Files::of(kernel) {
-                Ok(files) => State::Ready(format!("Linux {}, not installed", files.release)),
+                Ok(files) => State::Ready(format!(
+                    "Linux {}, unpacked in the target directory",
+                    files.release
+                )),
                 Err(_absent) if machine.debian && !known.no_kernels.contains(&kernel.name) => {
                     to_be_had(kernel)
                 }
                 Err(_absent) => State::Without(lacking(kernel)),
             };
             Finding {
-                name: kernel.finding(),
+                name: kernel.package,
                 state,
             }
         })
@@ -181,12 +184,6 @@ fn shell() -> anyhow::Result<PathBuf> {
 impl Kernel {
     fn series(self) -> &'static str {
         self.name.strip_suffix("-rt").unwrap_or(self.name)
-    }
-
-    /// What its finding and its stage are called.
-    pub fn finding(self) -> &'static str {
-        // Findings have constant names; these are few.
-        self.package
     }
 
     fn action(self, image: &str) -> String {
