@@ -1,9 +1,10 @@
-//! `cargo xtask bench`: the program `bench` of the tests package, as root.
+//! `cargo xtask bench`: the program `bench` of the tests package, as root, with the finished tcpwatch to measure.
 
 use std::ffi::OsString;
 
 use crate::machine::Machine;
 use crate::run::become_elevated;
+use crate::test::PROGRAM_VARIABLE;
 use crate::{cargo, setup};
 
 #[derive(clap::Args)]
@@ -16,7 +17,14 @@ pub struct Arguments {
 /// Does not return where all goes well.
 pub fn command(arguments: &Arguments) -> anyhow::Result<()> {
     let machine = Machine::detect();
-    setup::ensure(&machine, &[setup::Purpose::Build, setup::Purpose::Tests])?;
-    let program = cargo::program("tcpwatch-tests", "bench", true)?;
-    become_elevated(&machine, &program, &arguments.arguments)
+    let needed = [
+        setup::Purpose::Build,
+        setup::Purpose::Tests,
+        setup::Purpose::Bench,
+    ];
+    setup::ensure(&machine, &needed)?;
+    let measured = cargo::program("tcpwatch", "tcpwatch", true)?;
+    let bench = cargo::program("tcpwatch-tests", "bench", true)?;
+    let variables = [(PROGRAM_VARIABLE, measured.as_os_str())];
+    become_elevated(&machine, &bench, &arguments.arguments, &variables)
 }

@@ -1,6 +1,6 @@
 //! `cargo xtask run`: build as the user, elevate only the finished program.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 
@@ -26,19 +26,25 @@ pub fn command(arguments: &Arguments) -> anyhow::Result<()> {
     let program = cargo::program("tcpwatch", "tcpwatch", !arguments.debug)?;
     let mut words = vec![OsString::from("run")];
     words.extend(arguments.arguments.iter().cloned());
-    become_elevated(&machine, &program, &words)
+    become_elevated(&machine, &program, &words, &[])
 }
 
-/// Replaces this process by `program`, as root.
+/// Replaces this process by `program`, as root, with `variables` set besides those that are kept.
 ///
 /// # Errors
 ///
 /// Neither root nor sudo, or the program cannot be started.
-pub fn become_elevated(machine: &Machine, program: &Path, arguments: &[OsString]) -> anyhow::Result<()> {
+pub fn become_elevated(
+    machine: &Machine,
+    program: &Path,
+    arguments: &[OsString],
+    variables: &[(&str, &OsStr)],
+) -> anyhow::Result<()> {
     let kept = kept_variables();
     let variables: Vec<_> = kept
         .iter()
         .map(|(name, value)| (*name, value.as_os_str()))
+        .chain(variables.iter().copied())
         .collect();
     let mut command = machine.elevated(program, &variables)?;
     command.args(arguments);

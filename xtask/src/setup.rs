@@ -37,11 +37,18 @@ pub enum Purpose {
     Build,
     Places,
     Tests,
+    Bench,
     Lint,
 }
 
 /// All of them: what a plain `cargo xtask setup` looks after.
-pub const EVERYTHING: [Purpose; 4] = [Purpose::Build, Purpose::Places, Purpose::Tests, Purpose::Lint];
+pub const EVERYTHING: [Purpose; 5] = [
+    Purpose::Build,
+    Purpose::Places,
+    Purpose::Tests,
+    Purpose::Bench,
+    Purpose::Lint,
+];
 
 /// One thing that was looked at.
 pub struct Finding {
@@ -148,8 +155,11 @@ pub fn look(machine: &Machine, known: &Known, purposes: &[Purpose]) -> Vec<Findi
         findings.push(components::look(machine));
     }
     if wanted(Purpose::Tests) {
-        findings.extend(tools::look(machine));
+        findings.extend(tools::for_tests(machine));
         findings.extend(kernels::look(machine, known));
+    }
+    if wanted(Purpose::Bench) {
+        findings.extend(tools::for_bench(machine));
     }
     if wanted(Purpose::Places) {
         findings.push(places::look(machine, known.places));

@@ -12,7 +12,7 @@ use crate::setup::Purpose;
 use crate::{cargo, setup};
 
 /// What tcpwatch-tests reads the path of the finished program from.
-const PROGRAM_VARIABLE: &str = "TCPWATCH_BIN";
+pub const PROGRAM_VARIABLE: &str = "TCPWATCH_BIN";
 
 /// The tests that are made for other kernels, with figures that an emulated machine reaches; on this one the others are
 /// harder to pass.

@@ -1,10 +1,12 @@
-//! Programs that the tests call.
+//! Programs that the tests and the bench call.
 
 use crate::machine::{Machine, find};
 use crate::setup::{Finding, Remedy, State};
 
-/// Program, the package that has it on Debian, and what the tests do with it.
-const TOOLS: [(&str, &str, &str); 4] = [
+/// A program, the package that has it on Debian, and what it is for.
+type Tool = (&'static str, &'static str, &'static str);
+
+const TESTS: [Tool; 4] = [
     ("ip", "iproute2", "network namespaces and devices"),
     ("ethtool", "ethtool", "segmentation offload on and off"),
     ("sysctl", "procps", "quiet namespaces"),
@@ -15,18 +17,29 @@ const TOOLS: [(&str, &str, &str); 4] = [
     ),
 ];
 
-/// Each program, there or not.
-pub fn look(machine: &Machine) -> Vec<Finding> {
-    TOOLS
-        .into_iter()
-        .map(|(program, package, used_for)| {
+const BENCH: [Tool; 1] = [("tcpdump", "tcpdump", "a packet socket to compare with")];
+
+/// What the tests call, there or not.
+pub fn for_tests(machine: &Machine) -> Vec<Finding> {
+    look(machine, &TESTS)
+}
+
+/// What the bench calls besides, there or not.
+pub fn for_bench(machine: &Machine) -> Vec<Finding> {
+    look(machine, &BENCH)
+}
+
+fn look(machine: &Machine, tools: &[Tool]) -> Vec<Finding> {
+    tools
+        .iter()
+        .map(|&(program, package, used_for)| {
             let state = match find(program) {
                 Some(path) => State::Ready(path.display().to_string()),
                 None if machine.debian => State::Missing(
                     format!("apt-get install {package} ({used_for})"),
                     Remedy::Packages(vec![package]),
                 ),
-                None => State::Blocked(format!("install {package}; the tests use it for {used_for}")),
+                None => State::Blocked(format!("install {package}, which is needed for {used_for}")),
             };
             Finding { name: program, state }
         })
