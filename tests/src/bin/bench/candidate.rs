@@ -1,29 +1,44 @@
 //! The programs that are compared, each loaded with its own tables.
 
+use std::ffi::CString;
 use std::net::Ipv4Addr;
 
-use aya::Ebpf;
 use aya::maps::HashMap;
 use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
+use aya::{Ebpf, EbpfLoader};
 use ipnet::IpNet;
 use tcpwatch::kernel::attach::LinkLayer;
-use tcpwatch::kernel::drain::Drain;
+use tcpwatch::kernel::drain::{CounterSource as _, Drain};
 use tcpwatch::kernel::load::{self, COMPARISON, Capacity, Programs};
 use tcpwatch::kernel::policy::PolicySet;
 use tcpwatch::kernel::tables::KernelTables;
+use tcpwatch::tally::Drained;
 use tcpwatch_common::{SourceKey, mapped};
 
-/// Room for destinations, the same for all.
-pub const DESTINATIONS: u32 = 262_144;
+use crate::sender::Sender;
+
+/// The watched interface of the lab.
+pub const INTERFACE: &str = "eth0";
+/// Its address, which packets are sent from.
+pub const SOURCE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+/// Room for destinations, the same for all that are compared.
+pub const ROOM: u32 = 262_144;
+
+/// Drains before a measurement: tables that adapt to the number of destinations have then done so, in both generations.
+const WARM_UP_DRAINS: usize = 3;
+
+/// The only place that knows how the kernel tables are sized.
+fn capacity(destinations: u32, bans: usize) -> Capacity {
+    Capacity {
+        destinations,
+        bans: u32::try_from(bans).unwrap(),
+    }
+}
 
 enum Loaded {
-    Comparison(Ebpf, &'static str),
-    // The tables are held: dropping them would not free the program's, but keeps this honest.
-    Tcpwatch(
-        Programs,
-        #[expect(dead_code, reason = "holds the tables")] Box<Drain<KernelTables>>,
-    ),
+    Comparison(Box<Ebpf>, &'static str),
+    Tcpwatch(Programs, Box<Drain<KernelTables>>),
 }
 
 /// A program to measure.
@@ -41,37 +56,40 @@ impl Candidate {
 
     /// Own sources, bans and one shared hash map with atomic additions, each asked for every packet.
     pub fn naive(source: Ipv4Addr) -> Self {
-        Self::comparison("naive", "naive", Some(source))
-    }
-
-    fn comparison(name: &'static str, program: &'static str, source: Option<Ipv4Addr>) -> Self {
-        let mut ebpf = Ebpf::load(COMPARISON).unwrap();
-        let classifier: &mut SchedClassifier = ebpf.program_mut(program).unwrap().try_into().unwrap();
-        classifier.load().unwrap();
-        if let Some(source) = source {
+        let mut naive = Self::comparison("naive", "naive", Some("DESTINATIONS"));
+        if let Loaded::Comparison(ebpf, _) = &mut naive.loaded {
             let mut sources: HashMap<_, [u8; 4], u8> = ebpf.map_mut("SOURCES").unwrap().try_into().unwrap();
             sources.insert(source.octets(), 0, 0).unwrap();
         }
+        naive
+    }
+
+    /// A per-CPU hash map of destinations and nothing else: no sources, no bans, no atomics.
+    pub fn per_cpu() -> Self {
+        Self::comparison("per-CPU hash", "percpu", Some("PER_CPU_DESTINATIONS"))
+    }
+
+    fn comparison(name: &'static str, program: &'static str, table: Option<&str>) -> Self {
+        let mut loader = EbpfLoader::new();
+        // The object has the tables of all programs; those of the others take no memory.
+        for map in ["DESTINATIONS", "PER_CPU_DESTINATIONS"] {
+            loader.map_max_entries(map, if table == Some(map) { ROOM } else { 1 });
+        }
+        let mut ebpf = loader.load(COMPARISON).unwrap();
+        let classifier: &mut SchedClassifier = ebpf.program_mut(program).unwrap().try_into().unwrap();
+        classifier.load().unwrap();
         Self {
             name,
-            loaded: Loaded::Comparison(ebpf, program),
+            loaded: Loaded::Comparison(Box::new(ebpf), program),
         }
     }
 
-    /// tcpwatch with one own source and these bans.
-    pub fn tcpwatch(name: &'static str, source: Ipv4Addr, ifindex: u32, bans: &[IpNet]) -> Self {
-        let capacity = Capacity {
-            destinations: DESTINATIONS,
-            bans: u32::try_from(bans.len()).unwrap(),
-        };
-        let (programs, tables) = load::load(capacity).unwrap();
+    /// tcpwatch with room for so many destinations, one own source and these bans.
+    pub fn tcpwatch(name: &'static str, room: u32, source: SourceKey, bans: &[IpNet]) -> Self {
+        let (programs, tables) = load::load(capacity(room, bans.len())).unwrap();
         let policy = PolicySet {
             any_source: false,
-            sources: [SourceKey {
-                address: mapped(source.octets()),
-                ifindex,
-            }]
-            .into(),
+            sources: [source].into(),
             bans: bans.into(),
         };
         let drain = Drain::new(tables, policy).unwrap();
@@ -89,6 +107,24 @@ impl Candidate {
         }
     }
 
+    /// What was counted since the drain before; none for a program that is never drained.
+    pub fn drain(&mut self) -> Option<Drained> {
+        match &mut self.loaded {
+            Loaded::Comparison(..) => None,
+            Loaded::Tcpwatch(_, drain) => Some(drain.drain().unwrap().drained),
+        }
+    }
+
+    /// Fills the tables: what is measured is the middle of an interval, not its beginning.
+    pub fn warm_up(&mut self, sender: &Sender) {
+        let _link = self.attach(INTERFACE);
+        for _ in 0..WARM_UP_DRAINS {
+            sender.all_once();
+            self.drain();
+        }
+        sender.all_once();
+    }
+
     /// Attaches to an interface of the calling thread's namespace, until the link is dropped.
     pub fn attach(&mut self, interface: &str) -> SchedClassifierLink {
         let program = self.program();
@@ -98,4 +134,36 @@ impl Candidate {
             .unwrap();
         program.take_link(id).unwrap()
     }
+
+    /// Sends while attached and returns nanoseconds a packet by the kernel's run-time statistics, which must be on.
+    /// Before, each destination is met once, so that no program starts with caches that another one has filled.
+    pub fn measure(&mut self, sender: &Sender, first: usize, packets: usize) -> f64 {
+        let _link = self.attach(INTERFACE);
+        sender.all_once();
+        let before = self.program().info().unwrap();
+        sender.send(first, packets);
+        let after = self.program().info().unwrap();
+        let runs = after.run_count() - before.run_count();
+        assert!(
+            runs >= packets as u64,
+            "{}: {runs} runs for {packets} packets",
+            self.name
+        );
+        (after.run_time() - before.run_time()).as_nanos() as f64 / runs as f64
+    }
+}
+
+/// An own source as tcpwatch knows it.
+pub fn own(address: Ipv4Addr, ifindex: u32) -> SourceKey {
+    SourceKey {
+        address: mapped(address.octets()),
+        ifindex,
+    }
+}
+
+/// The lab's own source. Must be called in its namespace.
+pub fn lab_source() -> SourceKey {
+    let name = CString::new(INTERFACE).unwrap();
+    // SAFETY: a terminated string.
+    own(SOURCE, unsafe { libc::if_nametoindex(name.as_ptr()) })
 }

@@ -1,105 +1,124 @@
 //! Real packets through a veth pair, measured by the kernel's own run-time statistics.
 
-use std::net::Ipv4Addr;
-
 use aya::sys::{Stats, enable_stats};
 use tcpwatch_tests::lab::Lab;
 
-use crate::candidate::Candidate;
-use crate::report::{Budget, Line, compare};
-use crate::sender::Sender;
+use crate::addresses;
+use crate::candidate::{Candidate, ROOM, SOURCE, lab_source};
+use crate::clock::Pinned;
+use crate::report::{Budget, Line, Promise, compare};
+use crate::sender::{Popularity, Sender};
+use crate::statistics::{median, ratios};
 
-const INTERFACE: &str = "eth0";
-const SOURCE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
-/// The benchmarking range (RFC 2544) without the /24 of the link itself.
-const FIRST_DESTINATION: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 0);
+/// The exponent that is found for destinations of proxies and caches.
+const ZIPF: Popularity = Popularity::Zipf(1.1);
+/// Destinations that an attacker chooses.
+const CHOSEN: usize = 50_000;
 
-/// The program alone, over the empty one, in nanoseconds and as a part of what the naive counter adds.
-const CASES: [(u32, Budget); 4] = [
-    (
-        1,
-        Budget {
-            most_ns: Some(12.0),
-            most_of_naive: Some(0.15),
-        },
-    ),
-    (
-        1_000,
-        Budget {
-            most_ns: Some(20.0),
-            most_of_naive: Some(0.20),
-        },
-    ),
-    (
-        10_000,
-        Budget {
-            most_ns: Some(50.0),
-            most_of_naive: Some(0.30),
-        },
-    ),
-    (
-        100_000,
-        Budget {
-            most_ns: None,
-            most_of_naive: Some(0.55),
-        },
-    ),
+/// Destinations, and what was promised for them when each is as likely as any other.
+const CASES: [(usize, Option<f64>, Option<f64>); 4] = [
+    (1, Some(12.0), Some(0.15)),
+    (1_000, Some(20.0), Some(0.20)),
+    (10_000, Some(50.0), Some(0.30)),
+    (100_000, None, Some(0.55)),
 ];
 
-/// Every candidate in turn with the same packets, `rounds` times for each number of destinations.
-pub fn measure(rounds: usize, packets: usize) -> Vec<Line> {
-    let lab = Lab::new();
-    lab.far.ip("route add local 198.18.0.0/15 dev lo");
+/// Every program in turn with the same packets, `rounds` times for each number of destinations.
+pub fn measure(lab: &Lab, rounds: usize, packets: usize) -> Vec<Line> {
     lab.near.within(|| {
         let _stats = enable_stats(Stats::RunTime).unwrap();
-        CASES
-            .iter()
-            .flat_map(|(destinations, budget)| case(*destinations, *budget, rounds, packets))
-            .collect()
+        let _pinned = Pinned::new();
+        let mut lines = Vec::new();
+        for (destinations, most_ns, most_of_naive) in CASES {
+            let promise = Promise {
+                most_ns,
+                most_of_naive,
+            };
+            lines.extend(case(destinations, Popularity::Uniform, promise, rounds, packets));
+            if destinations > 1 {
+                lines.extend(case(destinations, ZIPF, Promise::default(), rounds, packets));
+            }
+        }
+        lines
     })
 }
 
-fn case(destinations: u32, budget: Budget, rounds: usize, packets: usize) -> Vec<Line> {
-    let first = u32::from(FIRST_DESTINATION);
-    let mut sender = Sender::new(SOURCE, (first..first + destinations).map(Ipv4Addr::from));
-    let name = c"eth0";
-    // SAFETY: a terminated string.
-    let ifindex = unsafe { libc::if_nametoindex(name.as_ptr()) };
+fn case(
+    destinations: usize,
+    popularity: Popularity,
+    promise: Promise,
+    rounds: usize,
+    packets: usize,
+) -> Vec<Line> {
+    let sender = Sender::new(SOURCE, &addresses::sequential(destinations), popularity);
     let mut candidates = [
         Candidate::empty(),
         Candidate::naive(SOURCE),
-        Candidate::tcpwatch("tcpwatch", SOURCE, ifindex, &[]),
+        Candidate::per_cpu(),
+        Candidate::tcpwatch("tcpwatch", ROOM, lab_source(), &[]),
     ];
-    // What is measured is a table in the middle of an interval, not its filling.
     for candidate in &mut candidates {
-        let _link = candidate.attach(INTERFACE);
-        sender.all_once();
+        candidate.warm_up(&sender);
     }
-    let mut figures = vec![Vec::new(); candidates.len()];
-    for _ in 0..rounds {
-        for (candidate, figures) in candidates.iter_mut().zip(&mut figures) {
-            let link = candidate.attach(INTERFACE);
-            let before = candidate.program().info().unwrap();
-            sender.send(packets);
-            let after = candidate.program().info().unwrap();
-            drop(link);
-            let runs = after.run_count() - before.run_count();
-            assert!(
-                runs >= packets as u64,
-                "{}: {runs} runs for {packets} packets",
-                candidate.name
-            );
-            figures.push((after.run_time() - before.run_time()).as_nanos() as f64 / runs as f64);
+    let mut series: Vec<_> = candidates.iter().map(|of| (of.name, Vec::new())).collect();
+    for round in 0..rounds {
+        for (candidate, (_, ns)) in candidates.iter_mut().zip(&mut series) {
+            ns.push(candidate.measure(&sender, round * packets, packets));
         }
     }
-    let named: Vec<_> = candidates
-        .iter()
-        .map(|candidate| candidate.name)
-        .zip(figures)
-        .collect();
-    let what = match destinations {
-        1 => "live, 1 destination".to_owned(),
-        n => format!("live, {n} random destinations"),
+    let what = match (destinations, popularity) {
+        (1, _) => "live, 1 destination".to_owned(),
+        (n, Popularity::Uniform) => format!("live, {n} destinations, uniform"),
+        (n, Popularity::Zipf(s)) => format!("live, {n} destinations, Zipf({s})"),
     };
-    compare(&what, &named, budget)
+    compare(&what, &series, promise)
+}
+
+/// What chosen destinations cost tcpwatch, as a part of what as many random ones do. One loaded program meets all sets in
+/// turn, each after a drain, so that nothing differs but the addresses.
+pub fn collisions(lab: &Lab, rounds: usize, packets: usize) -> Vec<Line> {
+    let case = format!("collisions, {CHOSEN} destinations");
+    let mut sets = vec![("random".to_owned(), addresses::random(CHOSEN))];
+    sets.extend(addresses::constructed(CHOSEN));
+    let over_empty: Vec<Vec<f64>> = lab.near.within(|| {
+        let _stats = enable_stats(Stats::RunTime).unwrap();
+        let _pinned = Pinned::new();
+        let senders: Vec<_> = sets
+            .iter()
+            .map(|(_, set)| Sender::new(SOURCE, set, Popularity::Uniform))
+            .collect();
+        let mut empty = Candidate::empty();
+        let mut tcpwatch = Candidate::tcpwatch("tcpwatch", ROOM, lab_source(), &[]);
+        let mut figures = vec![Vec::new(); senders.len()];
+        for round in 0..rounds {
+            let first = round * packets;
+            let base = empty.measure(&senders[0], first, packets);
+            for (sender, figures) in senders.iter().zip(&mut figures) {
+                tcpwatch.drain();
+                tcpwatch.warm_up(sender);
+                figures.push(tcpwatch.measure(sender, first, packets) - base);
+            }
+        }
+        figures
+    });
+    let mut lines: Vec<Line> = sets
+        .iter()
+        .zip(&over_empty)
+        .map(|((name, _), ns)| {
+            let mut line = Line::alone(&case, name, median(ns), "ns");
+            line.ratio = Some(median(&ratios(ns, &over_empty[0])));
+            line.ratio_of = Some("random");
+            line
+        })
+        .collect();
+    let worst = lines[1..]
+        .iter_mut()
+        .max_by(|one, other| one.ratio.unwrap_or(0.0).total_cmp(&other.ratio.unwrap_or(0.0)));
+    if let Some(worst) = worst {
+        let ratio = worst.ratio.unwrap_or(f64::NAN);
+        worst
+            .budgets
+            .push(Budget::at_most(2.0, "of random, the worst set", ratio));
+    }
+    lines
 }

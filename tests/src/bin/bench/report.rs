@@ -1,35 +1,125 @@
-//! From single figures to medians, ratios and the verdict on the budget.
+//! Lines, what was promised of them, and both as text and JSON.
 
 #![allow(clippy::print_stdout, reason = "a report is what the command is for")]
 
 use serde::Serialize;
 
 use crate::machine::Machine;
+use crate::statistics::{differences, median, ratios};
 
-/// What a line must keep to; none: nothing was promised.
-#[derive(Clone, Copy, Debug, Default)]
+/// One promise and what came of it.
+#[derive(Clone, Debug, Serialize)]
 pub struct Budget {
+    /// What was promised, with its limit.
+    pub promise: String,
+    /// What was measured, in the promise's unit.
+    pub measured: f64,
+    /// Whether it was kept. What could not be measured was not.
+    pub met: bool,
+}
+
+impl Budget {
+    /// No more than `limit`.
+    pub fn at_most(limit: f64, unit: &str, measured: f64) -> Self {
+        Self {
+            promise: format!("at most {limit} {unit}"),
+            measured,
+            met: measured <= limit,
+        }
+    }
+
+    /// No less than `limit`.
+    pub fn at_least(limit: f64, unit: &str, measured: f64) -> Self {
+        Self {
+            promise: format!("at least {limit} {unit}"),
+            measured,
+            met: measured >= limit,
+        }
+    }
+}
+
+/// One figure.
+#[derive(Debug, Serialize)]
+pub struct Line {
+    /// The situation.
+    pub case: String,
+    /// The program, or what else was measured.
+    pub subject: String,
+    /// The median.
+    pub figure: f64,
+    /// Of `figure`.
+    pub unit: &'static str,
+    /// Over the empty program of the same round, median; none: not compared.
+    pub over_empty: Option<f64>,
+    /// To what the case names, median over the rounds; none: not compared.
+    pub ratio: Option<f64>,
+    /// What `ratio` is of.
+    pub ratio_of: Option<&'static str>,
+    /// What was promised.
+    pub budgets: Vec<Budget>,
+}
+
+impl Line {
+    /// A figure that is compared with nothing.
+    pub fn alone(case: &str, subject: &str, figure: f64, unit: &'static str) -> Self {
+        Self {
+            case: case.to_owned(),
+            subject: subject.to_owned(),
+            figure,
+            unit,
+            over_empty: None,
+            ratio: None,
+            ratio_of: None,
+            budgets: Vec::new(),
+        }
+    }
+
+    /// The same with a promise.
+    pub fn promised(mut self, budget: Budget) -> Self {
+        self.budgets.push(budget);
+        self
+    }
+}
+
+/// What tcpwatch must keep to in a situation; none: nothing was promised.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Promise {
     /// Nanoseconds over the empty program.
     pub most_ns: Option<f64>,
     /// Part of what the naive counter costs over the empty program.
     pub most_of_naive: Option<f64>,
 }
 
-/// One program in one situation.
-#[derive(Debug, Serialize)]
-pub struct Line {
-    /// The situation.
-    pub case: String,
-    /// The program.
-    pub program: &'static str,
-    /// Nanoseconds a packet, median.
-    pub ns: f64,
-    /// Nanoseconds over the empty program of the same round, median.
-    pub over_empty_ns: f64,
-    /// `over_empty_ns` by the naive counter's, median over the rounds.
-    pub of_naive: f64,
-    /// Whether the budget is kept; none: there is none.
-    pub met: Option<bool>,
+/// One program's nanoseconds a packet, one figure for every round.
+pub type Series = (&'static str, Vec<f64>);
+
+/// The lines of one situation: the empty program first, and the naive counter where it can be compared with.
+pub fn compare(case: &str, series: &[Series], promise: Promise) -> Vec<Line> {
+    let empty = &series[0].1;
+    let naive = series
+        .iter()
+        .find(|(program, _)| *program == "naive")
+        .map(|(_, ns)| differences(ns, empty));
+    let line = |(program, ns): &Series| {
+        let over = differences(ns, empty);
+        let over_empty = median(&over);
+        let ratio = naive.as_ref().map(|naive| median(&ratios(&over, naive)));
+        let mut line = Line::alone(case, program, median(ns), "ns");
+        line.over_empty = Some(over_empty);
+        line.ratio = ratio;
+        line.ratio_of = ratio.map(|_| "naive");
+        if *program == "tcpwatch" {
+            let ns = promise
+                .most_ns
+                .map(|most| Budget::at_most(most, "ns over empty", over_empty));
+            let part = promise
+                .most_of_naive
+                .map(|most| Budget::at_most(most, "of naive", ratio.unwrap_or(f64::NAN)));
+            line.budgets.extend(ns.into_iter().chain(part));
+        }
+        line
+    };
+    series.iter().map(line).collect()
 }
 
 /// All of it.
@@ -41,76 +131,98 @@ pub struct Report {
     pub lines: Vec<Line>,
 }
 
-/// The lines of one situation. `figures` begin with the empty program and the naive counter; each has one figure for
-/// every round, and only figures of the same round are compared with each other.
-pub fn compare(case: &str, figures: &[(&'static str, Vec<f64>)], budget: Budget) -> Vec<Line> {
-    let [(_, empty), (_, naive), ..] = figures else {
-        panic!("empty and naive come first")
-    };
-    figures
-        .iter()
-        .map(|(program, own)| {
-            let over: Vec<f64> = own.iter().zip(empty).map(|(own, empty)| own - empty).collect();
-            let ratio: Vec<f64> = over
-                .iter()
-                .zip(naive.iter().zip(empty))
-                .map(|(o, (n, e))| o / (n - e))
-                .collect();
-            let (over_empty_ns, of_naive) = (median(over), median(ratio));
-            let promised = program.starts_with("tcpwatch")
-                && (budget.most_ns.is_some() || budget.most_of_naive.is_some());
-            let met = promised.then(|| {
-                budget.most_ns.is_none_or(|most| over_empty_ns <= most)
-                    && budget.most_of_naive.is_none_or(|most| of_naive <= most)
-            });
-            Line {
-                case: case.to_owned(),
-                program,
-                ns: median(own.clone()),
-                over_empty_ns,
-                of_naive,
-                met,
-            }
-        })
-        .collect()
-}
-
-fn median(mut figures: Vec<f64>) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
 impl Report {
+    /// Whether no promise was broken.
+    pub fn all_met(&self) -> bool {
+        self.budgets().all(|budget| budget.met)
+    }
+
+    fn budgets(&self) -> impl Iterator<Item = &Budget> {
+        self.lines.iter().flat_map(|line| &line.budgets)
+    }
+
     /// For people.
     pub fn print(&self) {
-        let Machine {
-            processor,
-            cpus,
-            kernel,
-            jit,
-        } = &self.machine;
+        let machine = &self.machine;
+        let jit = if machine.jit { "on" } else { "off" };
         println!(
-            "{processor}, {cpus} CPUs, Linux {kernel}, JIT {}",
-            if *jit { "on" } else { "off" }
+            "tcpwatch {}, {}, {} CPUs, L2 {}, Linux {}, JIT {jit}, load {}",
+            machine.tcpwatch, machine.processor, machine.cpus, machine.l2, machine.kernel, machine.load
         );
         let mut case = "";
         for line in &self.lines {
             if case != line.case {
-                println!(
-                    "\n{:<50} {:>8} {:>11} {:>9}  budget",
-                    line.case, "ns", "over empty", "of naive"
-                );
                 case = &line.case;
+                let of = line.ratio_of.map_or(String::new(), |of| format!("of {of}"));
+                let over = if line.over_empty.is_some() {
+                    "over empty"
+                } else {
+                    ""
+                };
+                println!("\n{case:<58} {:>12} {over:>11} {of:>11}", "");
             }
-            let verdict = match line.met {
-                None => "",
-                Some(true) => "met",
-                Some(false) => "not met",
-            };
-            println!(
-                "  {:<48} {:>8.1} {:>11.1} {:>9.2}  {verdict}",
-                line.program, line.ns, line.over_empty_ns, line.of_naive
-            );
+            print_line(line);
         }
+        let (all, met) = (
+            self.budgets().count(),
+            self.budgets().filter(|budget| budget.met).count(),
+        );
+        println!("\nbudgets: {met} of {all} met");
+    }
+}
+
+fn print_line(line: &Line) {
+    let over = line.over_empty.map_or(String::new(), |over| format!("{over:.1}"));
+    let ratio = line.ratio.map_or(String::new(), |ratio| format!("{ratio:.3}"));
+    println!(
+        "  {:<50} {:>14.1} {:<4} {over:>10} {ratio:>11}",
+        line.subject, line.figure, line.unit
+    );
+    for budget in &line.budgets {
+        let verdict = if budget.met { "met" } else { "not met" };
+        println!(
+            "    budget: {:<42} {:>12.3}  {verdict}",
+            budget.promise, budget.measured
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn series() -> [Series; 3] {
+        [
+            ("empty", vec![10.0, 20.0, 10.0]),
+            ("naive", vec![110.0, 120.0, 110.0]),
+            ("tcpwatch", vec![20.0, 30.0, 25.0]),
+        ]
+    }
+
+    #[test]
+    fn compares_within_a_round_and_then_takes_the_median() {
+        let lines = compare("x", &series(), Promise::default());
+        assert_eq!(lines[2].over_empty, Some(10.0));
+        assert_eq!(lines[2].ratio, Some(0.1));
+        assert!(lines.iter().all(|line| line.budgets.is_empty()));
+    }
+
+    #[test]
+    fn each_promise_has_its_own_verdict() {
+        let promise = Promise {
+            most_ns: Some(9.0),
+            most_of_naive: Some(0.1),
+        };
+        let lines = compare("x", &series(), promise);
+        let verdicts: Vec<bool> = lines[2].budgets.iter().map(|budget| budget.met).collect();
+        assert_eq!(verdicts, [false, true]);
+        assert!(lines[1].budgets.is_empty());
+    }
+
+    #[test]
+    fn what_could_not_be_measured_is_not_met() {
+        assert!(!Budget::at_most(1.0, "", f64::NAN).met);
+        assert!(!Budget::at_least(1.0, "", f64::NAN).met);
+        assert!(Budget::at_least(0.98, "", 0.98).met);
     }
 }

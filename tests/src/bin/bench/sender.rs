@@ -4,65 +4,70 @@ use std::mem::{size_of, zeroed};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsRawFd as _;
 
+use crate::random::Random;
+use crate::zipf::Zipf;
+
 /// Packets handed to the kernel in one call.
 const BATCH: usize = 64;
 /// The discard port: nobody answers.
 const PORT: u16 = 9;
+/// Length of the prepared order; it begins anew at its end.
+const ORDER: usize = 1 << 20;
 
-/// A socket and the order in which its destinations come.
+/// How destinations are drawn.
+#[derive(Clone, Copy, Debug)]
+pub enum Popularity {
+    /// Each as often as any other.
+    Uniform,
+    /// By Zipf's law with this exponent; which destination has which rank is random.
+    Zipf(f64),
+}
+
+/// A socket, its destinations and the order in which they come.
 pub struct Sender {
     socket: UdpSocket,
     destinations: Vec<libc::sockaddr_in>,
-    /// State of the pseudo-random order, so that every program sees the same one.
-    state: u64,
+    /// Indices of `destinations`, prepared because drawing from a table would disturb the caches that are measured.
+    order: Vec<u32>,
 }
 
 impl Sender {
-    /// For destinations drawn uniformly from `addresses`. Must be called in the namespace to send from.
-    pub fn new(source: Ipv4Addr, addresses: impl Iterator<Item = Ipv4Addr>) -> Self {
-        let destinations = addresses
-            .map(|address| libc::sockaddr_in {
-                sin_family: libc::AF_INET as u16,
-                sin_port: PORT.to_be(),
-                sin_addr: libc::in_addr {
-                    s_addr: u32::from(address).to_be(),
-                },
-                sin_zero: [0; 8],
-            })
-            .collect();
+    /// Must be called in the namespace to send from.
+    pub fn new(source: Ipv4Addr, addresses: &[Ipv4Addr], popularity: Popularity) -> Self {
+        let mut random = Random::new();
+        let mut destinations: Vec<_> = addresses.iter().copied().map(socket_address).collect();
+        let count = destinations.len();
+        let order = match popularity {
+            Popularity::Uniform => (0..ORDER).map(|_| random.below(count) as u32).collect(),
+            Popularity::Zipf(exponent) => {
+                random.shuffle(&mut destinations);
+                let zipf = Zipf::new(count, exponent);
+                (0..ORDER).map(|_| zipf.draw(&mut random) as u32).collect()
+            }
+        };
         Self {
             socket: UdpSocket::bind((source, 0)).unwrap(),
             destinations,
-            state: 0x9e37_79b9_7f4a_7c15,
+            order,
         }
     }
 
     /// Every destination once.
-    pub fn all_once(&mut self) {
-        let all = self.destinations.clone();
-        for chunk in all.chunks(BATCH) {
+    pub fn all_once(&self) {
+        for chunk in self.destinations.chunks(BATCH) {
             self.send_batch(&mut chunk.to_vec());
         }
     }
 
-    /// So many packets, to random destinations.
-    pub fn send(&mut self, packets: usize) {
-        let mut left = packets;
-        while left > 0 {
-            let count = left.min(BATCH);
-            let mut batch: Vec<_> = (0..count).map(|_| self.next()).collect();
+    /// So many packets, from place `first` of the order on, so that every program of a round gets the same.
+    pub fn send(&self, first: usize, packets: usize) {
+        for start in (first..first + packets).step_by(BATCH) {
+            let end = (first + packets).min(start + BATCH);
+            let mut batch: Vec<_> = (start..end)
+                .map(|place| self.destinations[self.order[place % ORDER] as usize])
+                .collect();
             self.send_batch(&mut batch);
-            left -= count;
         }
-    }
-
-    /// xorshift64*, Vigna 2016.
-    fn next(&mut self) -> libc::sockaddr_in {
-        self.state ^= self.state >> 12;
-        self.state ^= self.state << 25;
-        self.state ^= self.state >> 27;
-        let random = self.state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
-        self.destinations[(random as usize * self.destinations.len()) >> 32]
     }
 
     fn send_batch(&self, destinations: &mut [libc::sockaddr_in]) {
@@ -92,5 +97,16 @@ impl Sender {
             assert!(done > 0, "sendmmsg: {}", std::io::Error::last_os_error());
             sent += done as usize;
         }
+    }
+}
+
+fn socket_address(address: Ipv4Addr) -> libc::sockaddr_in {
+    libc::sockaddr_in {
+        sin_family: libc::AF_INET as u16,
+        sin_port: PORT.to_be(),
+        sin_addr: libc::in_addr {
+            s_addr: u32::from(address).to_be(),
+        },
+        sin_zero: [0; 8],
     }
 }
