@@ -40,11 +40,11 @@ struct Arguments {
     only: Vec<Part>,
 
     /// How often every program is measured in turn; medians are printed
-    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u64).range(1..))]
     rounds: u64,
 
     /// Packets sent for each live measurement
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(1..))]
     packets: u64,
 
     /// Also write the figures to this file
