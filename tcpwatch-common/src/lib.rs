@@ -5,10 +5,11 @@
 
 #![no_std]
 
+pub mod front;
 pub mod gso;
 
 /// Changes whenever a struct, a map or the meaning of a field changes.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// How many generations of every table there are: one is written while the other is drained.
 pub const GENERATIONS: usize = 2;
@@ -73,6 +74,13 @@ impl Counts {
         self.packets = self.packets.wrapping_add(other.packets);
         self.bytes = self.bytes.wrapping_add(other.bytes);
     }
+
+    /// Takes `other` away again, wrapping.
+    #[inline(always)]
+    pub const fn subtract(&mut self, other: Self) {
+        self.packets = self.packets.wrapping_sub(other.packets);
+        self.bytes = self.bytes.wrapping_sub(other.bytes);
+    }
 }
 
 /// What became of a packet. Decided in this order; the first that fits is the one.
@@ -97,16 +105,6 @@ pub enum Outcome {
 
 /// How many outcomes there are.
 pub const OUTCOMES: usize = 7;
-
-/// What one CPU saw in one generation, whatever became of it.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
-    /// Times the program ran: socket buffers, each of which may be several packets on the wire.
-    pub skbs: u64,
-    /// Packets and bytes. Incremented by themselves, never derived from the outcomes.
-    pub counts: Counts,
-}
 
 /// All totals of a generation, summed over the CPUs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -147,14 +145,13 @@ const _: () = {
     assert!(size_of::<FlowKey>() == 36 && align_of::<FlowKey>() == 4);
     assert!(size_of::<SourceKey>() == 20 && align_of::<SourceKey>() == 4);
     assert!(size_of::<Counts>() == 16 && align_of::<Counts>() == 8);
-    assert!(size_of::<Seen>() == 24 && align_of::<Seen>() == 8);
     assert!(size_of::<Policy>() == 8);
     assert!(Outcome::Overflow as usize + 1 == OUTCOMES);
 };
 
 #[cfg(feature = "user")]
 mod user {
-    use super::{Counts, FlowKey, Policy, Seen, SourceKey};
+    use super::{Counts, FlowKey, Policy, SourceKey};
 
     // SAFETY: #[repr(C)], integers only, no padding (asserted by the sizes above), every bit pattern valid.
     unsafe impl aya::Pod for FlowKey {}
@@ -162,8 +159,6 @@ mod user {
     unsafe impl aya::Pod for SourceKey {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Counts {}
-    // SAFETY: as above.
-    unsafe impl aya::Pod for Seen {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Policy {}
 }

@@ -1,44 +1,56 @@
-//! From a key to exactly one bucket of the current generation.
+//! The long way: from a key to exactly one bucket of the current generation, whatever the packet.
 
 use core::num::NonZeroU32;
 
-use aya_ebpf::bindings::BPF_NOEXIST;
-use aya_ebpf::maps::lpm_trie;
 use aya_ebpf::programs::TcContext;
-use tcpwatch_common::{
-    Address, BAN_IPV6, Counts, FlowKey, OUTCOMES, Outcome, POLICY_ANY_SOURCE, POLICY_BANS, gso,
-};
+use tcpwatch_common::front::{Cpu, Lane, MOST_BYTES, PACKET, SOURCE_NUMBERS, SOURCE_SHIFT, Usual, unpack};
+use tcpwatch_common::{Counts, Outcome, POLICY_ANY_SOURCE, Policy, gso};
 
 use crate::atomic;
-use crate::maps::{GENERATION, OUTCOME, POLICY, SEEN, SIDE_0, SIDE_1, Side};
-use crate::parse::{Key, Parsed, headers_bytes, skb};
+use crate::fast::{get, lane, opaque, this_cpu, usual};
+use crate::front::{self, Contents, Spot};
+use crate::maps::{POLICY, SIDE_0, SIDE_1, Side};
+use crate::parse::{Key, MAPPED, Parsed, headers_bytes, skb};
+use crate::spill;
 
-const ADDRESS_BITS: u32 = size_of::<Address>() as u32 * 8;
+/// One in so many packets that find their set full takes a slot from another destination: a destination that comes late
+/// but often gets one soon, and one that comes seldom does not push others out.
+const ADMISSION: u64 = 16;
 
-/// Puts one socket buffer into its bucket.
+/// Where a packet is counted.
+struct Here {
+    cpu: *mut Cpu,
+    lane: *mut Lane,
+    usual: *mut Usual,
+    word: u64,
+}
+
+/// Puts one socket buffer into its bucket. `RT`: tasks can interrupt each other inside the hook, so that nothing belongs to
+/// one CPU alone: every addition is atomic, and the front table is not used.
 #[inline(always)]
-pub fn packet(ctx: &TcContext, parsed: Parsed<'_>) {
+pub fn packet<const RT: bool>(ctx: &TcContext, parsed: Parsed<'_>) {
     let wire = on_the_wire(ctx, &parsed);
-    let Some(word) = GENERATION.get_ptr(0) else { return };
-    // SAFETY: points into a map value. The daemon changes it at any time, so it is read exactly once: everything that
-    // this packet writes goes to the same generation.
-    let generation = unsafe { word.read_volatile() } as u32 & 1;
-    if let Some(seen) = SEEN.get_ptr_mut(generation) {
-        // SAFETY: this CPU's map value, see `add_own`.
-        unsafe {
-            if preemptible() {
-                atomic::add(&raw mut (*seen).skbs, 1);
-            } else {
-                (*seen).skbs += 1;
-            }
-            add_own(&raw mut (*seen).counts, wire);
+    let Some(cpu) = this_cpu() else { return };
+    // Read once: everything that this packet writes goes to the same generation.
+    let word = get!(cpu, word);
+    let here = Here {
+        cpu,
+        lane: lane(cpu, word),
+        usual: usual(cpu, word),
+        word,
+    };
+    // SAFETY: this CPU's totals.
+    unsafe {
+        add_own::<RT>(&raw mut (*here.lane).seen, wire);
+        if wire.packets > 1 {
+            add_word::<RT>(&raw mut (*here.lane).extra, wire.packets - 1);
         }
     }
     let outcome = match parsed {
-        // One branch for each generation, not a pointer to one of them: with a map that the verifier does not know as a
+        // One branch for each generation, not a reference to one of them: with a map that the verifier does not know as a
         // constant, look-ups are no longer inlined.
-        Parsed::Ip { key, .. } if generation == 0 => classify(key, wire, &SIDE_0, 0),
-        Parsed::Ip { key, .. } => classify(key, wire, &SIDE_1, 1),
+        Parsed::Ip { key, .. } if word.cast_signed() < 0 => classify::<RT>(&here, key, wire, &SIDE_1, 1),
+        Parsed::Ip { key, .. } => classify::<RT>(&here, key, wire, &SIDE_0, 0),
         Parsed::Not(outcome) => outcome,
         // The copying parser reaches everything.
         Parsed::OutOfReach => Outcome::Malformed,
@@ -47,66 +59,225 @@ pub fn packet(ctx: &TcContext, parsed: Parsed<'_>) {
     if matches!(outcome, Outcome::Malformed | Outcome::Overflow) {
         aya_log_ebpf::debug!(ctx, "outcome {}, {} bytes", outcome as u32, wire.bytes);
     }
-    if let Some(counts) = OUTCOME.get_ptr_mut(generation * OUTCOMES as u32 + outcome as u32) {
-        // SAFETY: this CPU's map value, see `add_own`.
-        unsafe { add_own(counts, wire) };
+    macro_rules! put {
+        ($outcome:ident) => {
+            // SAFETY: this CPU's totals.
+            unsafe {
+                let sum = opaque(&raw mut (*here.lane).outcomes[Outcome::$outcome as usize]);
+                add_own::<RT>(sum, wire);
+            }
+        };
+    }
+    match outcome {
+        Outcome::NotIp => put!(NotIp),
+        Outcome::Malformed => put!(Malformed),
+        Outcome::OtherSource => put!(OtherSource),
+        Outcome::Served => put!(Served),
+        Outcome::Banned => put!(Banned),
+        Outcome::Counted => put!(Counted),
+        Outcome::Overflow => put!(Overflow),
     }
 }
 
 /// Finds the outcome in the order that docs/accounting.md gives, and counts the destination or the ban.
 ///
-/// An entry in `destinations` is the proof that its packets come from an own source and are not banned: policies
-/// change only together with the generation, whose tables begin empty.
+/// A slot or an entry of the spill is the proof that its packets come from an own source, and says whether they are banned:
+/// policies change only together with the generation, whose tables begin empty.
 #[inline(always)]
-fn classify(key: &mut Key, wire: Counts, side: &Side, generation: u32) -> Outcome {
-    if add_to_known(side, key.flow(), wire) {
-        Outcome::Counted
-    } else {
-        classify_new(key, wire, side, generation)
-    }
-}
-
-#[inline(always)]
-fn classify_new(key: &mut Key, wire: Counts, side: &Side, generation: u32) -> Outcome {
+fn classify<const RT: bool>(
+    here: &Here,
+    key: &mut Key,
+    wire: Counts,
+    side: &Side,
+    generation: u32,
+) -> Outcome {
     let Some(policy) = POLICY.get(generation) else {
         return Outcome::OtherSource;
     };
-    if side.sources.get_ptr(key.own_source()).is_none() {
-        if policy.flags & POLICY_ANY_SOURCE == 0 {
-            return Outcome::OtherSource;
-        }
-        // Whatever a router forwards: kept per destination only, or clients x destinations would fill the table.
-        key.forget_source();
+    let Some(source) = source::<RT>(here, key, side, policy) else {
+        return Outcome::OtherSource;
+    };
+    if RT || source == 0 || wire.packets > u64::from(u16::MAX) || wire.bytes > wire.packets * MOST_BYTES {
+        return behind(here, key, wire, side, policy);
     }
-    if policy.flags & POLICY_BANS != 0
-        && let Some(ban) = side.bans.get(lpm_trie::Key::new(ADDRESS_BITS, key.flow().destination))
-        // ::/0 and its like contain the mapped form of every IPv4 address, but do not mean it.
-        && !(key.is_ipv4() && *ban & BAN_IPV6 != 0)
-    {
-        if let Some(counts) = side.ban_counts.get_ptr_mut(*ban & !BAN_IPV6) {
-            add_shared(counts, wire);
-        }
-        return Outcome::Banned;
+    let increment = wire.packets * PACKET + wire.bytes;
+    let spot = Spot::new(here.cpu, here.word, key, source);
+    let room = match spot.visit(increment) {
+        front::COUNTED => return Outcome::Counted,
+        front::BANNED_SLOT => return Outcome::Banned,
+        front::COUNTED_FULL | front::BANNED_FULL => return empty_slot(here, &spot, key, side, policy),
+        front::ROOM => true,
+        _ => make_room(here, &spot, side),
+    };
+    if !room && spill::add_to_known(side, key.flow(), wire) {
+        return Outcome::Counted;
     }
-    if add_to_known(side, key.flow(), wire)
-        || side.destinations.insert(key.flow(), wire, u64::from(BPF_NOEXIST)).is_ok()
-        // Either another CPU was first with the same key, or there is no room (or no memory).
-        || add_to_known(side, key.flow(), wire)
-    {
+    let ban = spill::ban(side, policy, key);
+    if room && spot.claim(here.lane, ban.is_some(), increment) {
+        return if ban.is_some() {
+            Outcome::Banned
+        } else {
+            Outcome::Counted
+        };
+    }
+    settle_behind(here, key, wire, side, ban)
+}
+
+/// Counts without the front table.
+#[inline(always)]
+fn behind(here: &Here, key: &Key, wire: Counts, side: &Side, policy: &Policy) -> Outcome {
+    if spill::add_to_known(side, key.flow(), wire) {
+        return Outcome::Counted;
+    }
+    settle_behind(here, key, wire, side, spill::ban(side, policy, key))
+}
+
+#[inline(always)]
+fn settle_behind(here: &Here, key: &Key, wire: Counts, side: &Side, ban: Option<u32>) -> Outcome {
+    if let Some(ban) = ban {
+        spill::add_to_ban(side, ban, wire);
+        Outcome::Banned
+    } else if spill::put(side, here.lane, key.flow(), wire) {
         Outcome::Counted
     } else {
         Outcome::Overflow
     }
 }
 
-/// Adds to the destination if the table has it.
+/// The number of the packet's source; 0: one without a number. None: not ours.
 #[inline(always)]
-fn add_to_known(side: &Side, key: &FlowKey, wire: Counts) -> bool {
-    let known = side.destinations.get_ptr_mut(key);
-    if let Some(counts) = known {
-        add_shared(counts, wire);
+fn source<const RT: bool>(here: &Here, key: &mut Key, side: &Side, policy: &Policy) -> Option<u32> {
+    let usual = here.usual;
+    if !RT
+        && key.source[3] == get!(usual, source4)
+        && key.ifindex == get!(usual, ifindex4)
+        && key.source[2] == MAPPED
+        && key.source[1] | key.source[0] == 0
+    {
+        let number = (get!(usual, key4) ^ get!(here.cpu, secret)) >> SOURCE_SHIFT;
+        return Some(number as u32 & (SOURCE_NUMBERS - 1));
     }
-    known.is_some()
+    if let Some(number) = side.sources.get_ptr(key.own_source()) {
+        // SAFETY: points to a map value.
+        return Some(unsafe { *number });
+    }
+    if policy.flags & POLICY_ANY_SOURCE == 0 {
+        return None;
+    }
+    // Whatever a router forwards: kept per destination and interface only, or clients x destinations would fill the tables.
+    key.forget_source();
+    let number = side.sources.get_ptr(key.own_source());
+    // SAFETY: points to a map value.
+    Some(number.map_or(0, |number| unsafe { *number }))
+}
+
+/// Once in a while, moves the destination with the fewest packets from the full set to the spill. True: a slot is free now.
+#[inline(always)]
+fn make_room(here: &Here, spot: &Spot, side: &Side) -> bool {
+    // SAFETY: this CPU's totals.
+    let missed = unsafe {
+        (*here.lane).missed += 1;
+        (*here.lane).missed
+    };
+    if missed % ADMISSION != 0 {
+        return false;
+    }
+    let mut victim = Contents::new();
+    if !spot.smallest(here.cpu, &mut victim) {
+        return false;
+    }
+    let (destination, number) = spot.decode(here.cpu, &victim);
+    let Some(key) = key_of(side, destination, number) else {
+        return false;
+    };
+    let moved = spill::put(side, here.lane, key.flow(), unpack(victim.packed));
+    if moved {
+        // SAFETY: this CPU's totals.
+        unsafe { (*here.lane).evicted += 1 };
+    }
+    moved && spot.release(&victim)
+}
+
+/// The whole key of a destination that has a slot.
+#[inline(always)]
+fn key_of(side: &Side, destination: [u32; 4], number: u32) -> Option<Key> {
+    let words = side.numbers.get_ptr(number)?.cast::<u32>();
+    // SAFETY: a SourceKey is five words of a map value.
+    let word = |index| unsafe { words.add(index).read_volatile() };
+    Some(Key {
+        destination,
+        source: [word(0), word(1), word(2), word(3)],
+        ifindex: word(4),
+    })
+}
+
+/// Empties the counters of a packet that was counted on the short way, in the generation of `word`, when one is full.
+#[inline(always)]
+pub fn settle(parsed: Parsed<'_>, word: u64) {
+    let Some(cpu) = this_cpu() else { return };
+    let here = Here {
+        cpu,
+        lane: lane(cpu, word),
+        usual: usual(cpu, word),
+        word,
+    };
+    // SAFETY: this CPU's totals.
+    unsafe {
+        let (lane, usual) = (here.lane, here.usual);
+        (*lane).seen.add(unpack((*usual).seen));
+        (*usual).seen = 0;
+        (*lane).outcomes[Outcome::Counted as usize].add(unpack((*usual).counted));
+        (*usual).counted = 0;
+    }
+    match parsed {
+        Parsed::Ip { key, .. } if word.cast_signed() < 0 => settle_slot(&here, key, &SIDE_1, 1),
+        Parsed::Ip { key, .. } => settle_slot(&here, key, &SIDE_0, 0),
+        Parsed::Not(_) | Parsed::OutOfReach => {}
+    }
+}
+
+#[inline(always)]
+fn settle_slot(here: &Here, key: &mut Key, side: &Side, generation: u32) {
+    if let Some(policy) = POLICY.get(generation)
+        && let Some(source) = source::<false>(here, key, side, policy)
+    {
+        empty_slot(
+            here,
+            &Spot::new(here.cpu, here.word, key, source),
+            key,
+            side,
+            policy,
+        );
+    }
+}
+
+/// Moves what a full slot has counted to the tables behind. What they have no room for is lost as `overflow`, not from the
+/// totals. Says what became of the packet that has filled it.
+#[inline(always)]
+fn empty_slot(here: &Here, spot: &Spot, key: &Key, side: &Side, policy: &Policy) -> Outcome {
+    let mut full = Contents::new();
+    match spot.take(&mut full) {
+        front::COUNTED => {
+            let counts = unpack(full.packed);
+            if !spill::put(side, here.lane, key.flow(), counts) {
+                // SAFETY: this CPU's totals.
+                unsafe {
+                    let outcomes = &raw mut (*here.lane).outcomes;
+                    (*outcomes)[Outcome::Counted as usize].subtract(counts);
+                    (*outcomes)[Outcome::Overflow as usize].add(counts);
+                }
+            }
+            Outcome::Counted
+        }
+        front::BANNED_SLOT => {
+            if let Some(ban) = spill::ban(side, policy, key) {
+                spill::add_to_ban(side, ban, unpack(full.packed));
+            }
+            Outcome::Banned
+        }
+        // Nothing is full: only the totals were.
+        _ => Outcome::Counted,
+    }
 }
 
 /// Packets and bytes as they leave the device.
@@ -150,40 +321,32 @@ fn segments(ctx: &TcContext, protocol: u8, transport: u32) -> u32 {
     )
 }
 
-/// Adds to a value that all CPUs share.
-#[inline(always)]
-fn add_shared(counts: *mut Counts, wire: Counts) {
-    // SAFETY: points to a map value, whose two words are 8-byte aligned and live as long as the program runs.
-    unsafe {
-        atomic::add(&raw mut (*counts).packets, wire.packets);
-        atomic::add(&raw mut (*counts).bytes, wire.bytes);
-    }
-}
-
-/// Not 0: additions to this CPU's own values are atomic. Set by the daemon before the program is loaded, and a constant for
-/// the verifier, which leaves out the branch that is not taken.
-#[unsafe(no_mangle)]
-static PREEMPTIBLE: u8 = 0;
-
-/// Adds to a value of this CPU alone. No other run of the program can interrupt this one: the egress hook is called with
-/// bottom halves disabled (`__dev_queue_xmit()`, net/core/dev.c). On PREEMPT_RT that is no protection from other tasks.
+/// Adds to this CPU's own totals.
 ///
 /// # Safety
-/// `counts` must point into this CPU's part of a per-CPU map value.
+/// `sum` must point into a map value.
 #[inline(always)]
-unsafe fn add_own(counts: *mut Counts, wire: Counts) {
-    // SAFETY: the caller's promise; see above for why nobody else writes it now.
-    unsafe {
-        if preemptible() {
-            add_shared(counts, wire);
-        } else {
-            (*counts).add(wire);
-        }
+unsafe fn add_own<const RT: bool>(sum: *mut Counts, counts: Counts) {
+    if RT {
+        spill::add_shared(sum, counts);
+    } else {
+        // SAFETY: the caller's promise. Nobody else writes it now, see `fast::add`.
+        unsafe { (*sum).add(counts) };
     }
 }
 
+/// Adds to one of this CPU's own words.
+///
+/// # Safety
+/// `word` must point into a map value and be 8-byte aligned.
 #[inline(always)]
-fn preemptible() -> bool {
-    // SAFETY: a static. Volatile, or the compiler would take the value from here instead of the loaded object's.
-    unsafe { core::ptr::read_volatile(&raw const PREEMPTIBLE) != 0 }
+unsafe fn add_word<const RT: bool>(word: *mut u64, n: u64) {
+    // SAFETY: the caller's promise; and see `fast::add`.
+    unsafe {
+        if RT {
+            atomic::add(word, n);
+        } else {
+            *word += n;
+        }
+    }
 }

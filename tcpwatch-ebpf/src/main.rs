@@ -1,8 +1,9 @@
-//! Entry points of the egress program, one for each kind of device. Both always let the packet through untouched.
+//! Entry points of the egress program, one for each kind of device, and each once more for PREEMPT_RT kernels. All let the
+//! packet through untouched.
 
 #![no_std]
 #![no_main]
-#![feature(core_intrinsics)]
+#![feature(core_intrinsics, asm_experimental_arch)]
 #![allow(
     clippy::needless_pass_by_value,
     reason = "the macro that declares a program passes the context so"
@@ -15,21 +16,30 @@
 
 mod atomic;
 mod count;
+mod fast;
+mod front;
 mod maps;
 mod parse;
+mod spill;
 
 use aya_ebpf::bindings::TC_ACT_UNSPEC;
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 
-use crate::parse::{Parsed, Slot};
+use crate::fast::Done;
+use crate::parse::{Parsed, Slot, ethernet, raw_ip};
 
 /// For devices whose frames begin with an Ethernet header.
 #[classifier]
 pub fn tcpwatch_l2(ctx: TcContext) -> i32 {
-    match parse::ethernet::<true>(&ctx, &mut Slot::uninit()) {
-        Parsed::OutOfReach => ethernet_with_copies(&ctx),
-        parsed => count::packet(&ctx, parsed),
+    match fast::ethernet(&ctx) {
+        Done::Counted => {}
+        Done::Full(word) => settle_l2(&ctx, word),
+        Done::No => {
+            if !long_l2::<false>(&ctx) {
+                copying_l2::<false>(&ctx);
+            }
+        }
     }
     // Any other value would end the chain for the programs behind us (net/core/dev.c, tcx_run()).
     TC_ACT_UNSPEC
@@ -38,22 +48,78 @@ pub fn tcpwatch_l2(ctx: TcContext) -> i32 {
 /// For devices whose packets begin with the IP header: tun, WireGuard, PPP.
 #[classifier]
 pub fn tcpwatch_l3(ctx: TcContext) -> i32 {
-    match parse::raw_ip::<true>(&ctx, &mut Slot::uninit()) {
-        Parsed::OutOfReach => raw_ip_with_copies(&ctx),
-        parsed => count::packet(&ctx, parsed),
+    match fast::raw_ip(&ctx) {
+        Done::Counted => {}
+        Done::Full(word) => settle_l3(&ctx, word),
+        Done::No => {
+            if !long_l3::<false>(&ctx) {
+                copying_l3::<false>(&ctx);
+            }
+        }
     }
     TC_ACT_UNSPEC
 }
 
-// The rare way of parsing is a function of its own, so that the usual way stays short.
+/// As `tcpwatch_l2`, where tasks can interrupt each other inside the hook.
+#[classifier]
+pub fn tcpwatch_l2_rt(ctx: TcContext) -> i32 {
+    if !long_l2::<true>(&ctx) {
+        copying_l2::<true>(&ctx);
+    }
+    TC_ACT_UNSPEC
+}
+
+/// As `tcpwatch_l3`, where tasks can interrupt each other inside the hook.
+#[classifier]
+pub fn tcpwatch_l3_rt(ctx: TcContext) -> i32 {
+    if !long_l3::<true>(&ctx) {
+        copying_l3::<true>(&ctx);
+    }
+    TC_ACT_UNSPEC
+}
+
+// The long way is a function of its own, so that the short way stays short, and its rare part once more: where a header is out
+// of reach. Side by side, not one inside the other: the kernel's stack for programs has 512 bytes.
 #[inline(never)]
-fn ethernet_with_copies(ctx: &TcContext) {
-    count::packet(ctx, parse::ethernet::<false>(ctx, &mut Slot::uninit()));
+fn long_l2<const RT: bool>(ctx: &TcContext) -> bool {
+    match ethernet::<true>(ctx, &mut Slot::uninit()) {
+        Parsed::OutOfReach => false,
+        parsed => {
+            count::packet::<RT>(ctx, parsed);
+            true
+        }
+    }
 }
 
 #[inline(never)]
-fn raw_ip_with_copies(ctx: &TcContext) {
-    count::packet(ctx, parse::raw_ip::<false>(ctx, &mut Slot::uninit()));
+fn long_l3<const RT: bool>(ctx: &TcContext) -> bool {
+    match raw_ip::<true>(ctx, &mut Slot::uninit()) {
+        Parsed::OutOfReach => false,
+        parsed => {
+            count::packet::<RT>(ctx, parsed);
+            true
+        }
+    }
+}
+
+#[inline(never)]
+fn copying_l2<const RT: bool>(ctx: &TcContext) {
+    count::packet::<RT>(ctx, ethernet::<false>(ctx, &mut Slot::uninit()));
+}
+
+#[inline(never)]
+fn copying_l3<const RT: bool>(ctx: &TcContext) {
+    count::packet::<RT>(ctx, raw_ip::<false>(ctx, &mut Slot::uninit()));
+}
+
+#[inline(never)]
+fn settle_l2(ctx: &TcContext, word: u64) {
+    count::settle(ethernet::<false>(ctx, &mut Slot::uninit()), word);
+}
+
+#[inline(never)]
+fn settle_l3(ctx: &TcContext, word: u64) {
+    count::settle(raw_ip::<false>(ctx, &mut Slot::uninit()), word);
 }
 
 // A panic that is left in the object is refused by the verifier (an endless loop) instead of being undefined.

@@ -2,37 +2,38 @@
 //!
 //! `max_entries` here are the smallest useful sizes; the daemon sets the real ones before it loads the object.
 
-use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray};
-use tcpwatch_common::{
-    Address, Counts, FlowKey, GENERATIONS, OUTCOMES, Policy, SOURCES_ROOM, Seen, SourceKey,
-};
+use aya_ebpf::maps::{Array, HashMap, LpmTrie};
+use tcpwatch_common::front::{Cpu, SOURCE_NUMBERS, Set4, Set6};
+use tcpwatch_common::{Address, Counts, FlowKey, GENERATIONS, Policy, SOURCES_ROOM, SourceKey};
 
-/// The generation that is written now: 0 or 1. Read once per packet.
+/// By the number of the CPU: where it counts, and its totals. The daemon maps it.
 #[map]
-pub static GENERATION: Array<u64> = Array::with_max_entries(1, 0);
+pub static CPUS: Array<Cpu> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Front table of IPv4 destinations: a region for each CPU and generation. The daemon maps it.
+#[map]
+pub static FRONT4: Array<Set4> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Front table of IPv6 destinations, with the same regions. The daemon maps it.
+#[map]
+pub static FRONT6: Array<Set6> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// Per generation: what holds for its packets. Written only while the generation is the spare one.
 #[map]
 pub static POLICY: Array<Policy> = Array::with_max_entries(GENERATIONS as u32, 0);
 
-/// Per generation and CPU: every packet once.
-#[map]
-pub static SEEN: PerCpuArray<Seen> = PerCpuArray::with_max_entries(GENERATIONS as u32, 0);
-
-/// Per generation, outcome and CPU: every packet once more, in exactly one of them. Entries of their own, not an array in
-/// one value: the verifier lets a pointer into a value move by a variable only with CAP_PERFMON.
-#[map]
-pub static OUTCOME: PerCpuArray<Counts> = PerCpuArray::with_max_entries((GENERATIONS * OUTCOMES) as u32, 0);
-
 macro_rules! side {
-    ($destinations:ident, $sources:ident, $bans:ident, $ban_counts:ident) => {
+    ($spill:ident, $sources:ident, $numbers:ident, $bans:ident, $ban_counts:ident) => {
         #[map]
-        pub static $destinations: HashMap<FlowKey, Counts> = HashMap::with_max_entries(1, 0);
+        pub static $spill: HashMap<FlowKey, Counts> = HashMap::with_max_entries(1, 0);
+        // Value: the source's number; 0: none.
         #[map]
-        pub static $sources: HashMap<SourceKey, u8> =
+        pub static $sources: HashMap<SourceKey, u32> =
             HashMap::with_max_entries(SOURCES_ROOM, BPF_F_NO_PREALLOC);
+        #[map]
+        pub static $numbers: Array<SourceKey> = Array::with_max_entries(SOURCE_NUMBERS, 0);
         // Value: index into the ban counters of the same generation, and BAN_IPV6.
         #[map]
         pub static $bans: LpmTrie<Address, u32> = LpmTrie::with_max_entries(1, 0);
@@ -41,26 +42,30 @@ macro_rules! side {
     };
 }
 
-side!(DESTINATIONS_0, SOURCES_0, BANS_0, BAN_COUNTS_0);
-side!(DESTINATIONS_1, SOURCES_1, BANS_1, BAN_COUNTS_1);
+side!(SPILL_0, SOURCES_0, NUMBERS_0, BANS_0, BAN_COUNTS_0);
+side!(SPILL_1, SOURCES_1, NUMBERS_1, BANS_1, BAN_COUNTS_1);
 
-/// The tables of one generation.
+/// The tables of one generation that are asked on the long way.
 pub struct Side {
-    pub destinations: &'static HashMap<FlowKey, Counts>,
-    pub sources: &'static HashMap<SourceKey, u8>,
+    pub spill: &'static HashMap<FlowKey, Counts>,
+    pub sources: &'static HashMap<SourceKey, u32>,
+    /// What has each number.
+    pub numbers: &'static Array<SourceKey>,
     pub bans: &'static LpmTrie<Address, u32>,
     pub ban_counts: &'static Array<Counts>,
 }
 
 pub const SIDE_0: Side = Side {
-    destinations: &DESTINATIONS_0,
+    spill: &SPILL_0,
     sources: &SOURCES_0,
+    numbers: &NUMBERS_0,
     bans: &BANS_0,
     ban_counts: &BAN_COUNTS_0,
 };
 pub const SIDE_1: Side = Side {
-    destinations: &DESTINATIONS_1,
+    spill: &SPILL_1,
     sources: &SOURCES_1,
+    numbers: &NUMBERS_1,
     bans: &BANS_1,
     ban_counts: &BAN_COUNTS_1,
 };

@@ -20,7 +20,7 @@ use tcpwatch_common::{FlowKey, Outcome, SourceKey};
 /// Words of an address.
 const ADDRESS: usize = 4;
 /// The last word of what every mapped IPv4 address begins with.
-const MAPPED: u32 = 0xffff_u32.to_be();
+pub const MAPPED: u32 = 0xffff_u32.to_be();
 
 const ETHERNET_BYTES: u32 = EthHdr::LEN as u32;
 const TAG_BYTES: u32 = VlanHdr::LEN as u32;
@@ -31,6 +31,7 @@ const ETHER_TYPE: u32 = offset_of!(EthHdr, ether_type) as u32;
 /// A key while it is being made, in the words that the processor loads and stores: with the byte arrays of [`FlowKey`],
 /// the compiler moves single bytes.
 #[repr(C)]
+#[derive(Clone, Copy)]
 pub struct Key {
     pub destination: [u32; ADDRESS],
     pub source: [u32; ADDRESS],
@@ -68,9 +69,25 @@ impl Key {
         }
     }
 
+    /// The destination's halves as they are loaded from memory in one piece.
+    #[inline(always)]
+    pub fn destination_words(&self) -> [u64; 2] {
+        let [a, b, c, d] = self.destination;
+        [join(a, b), join(c, d)]
+    }
+
     #[inline(always)]
     pub fn is_ipv4(&self) -> bool {
         self.destination[0] == 0 && self.destination[1] == 0 && self.destination[2] == MAPPED
+    }
+}
+
+#[inline(always)]
+const fn join(first: u32, second: u32) -> u64 {
+    if cfg!(target_endian = "little") {
+        first as u64 | (second as u64) << 32
+    } else {
+        second as u64 | (first as u64) << 32
     }
 }
 
@@ -264,7 +281,7 @@ fn ipv6<'k, const DIRECT: bool>(ctx: &TcContext, offset: u32, slot: &'k mut Slot
 
 /// The number of the interface that the packet leaves through.
 #[inline(always)]
-fn ifindex(ctx: &TcContext) -> u32 {
+pub fn ifindex(ctx: &TcContext) -> u32 {
     // SAFETY: a context field; the verifier turns it into a load from the socket buffer.
     unsafe { (*skb(ctx)).ifindex }
 }

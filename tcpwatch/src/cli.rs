@@ -76,8 +76,15 @@ pub struct RunArgs {
     #[arg(long, value_enum, default_value_t)]
     pub attach: AttachMode,
 
-    /// Room for pairs of destination and own source between two drains. Each costs about 120 bytes of kernel memory in each of
-    /// the two generations: the default takes 32 MB. What finds no room is counted as overflow
+    /// Slots of the front table for each CPU and address family, made a power of two. Each costs 96 bytes for each CPU that is
+    /// online; what finds none is counted in the spill, exactly, but more slowly. Default: what 32 MB have room for, at most
+    /// 131072. Only as many as the traffic needs are in use
+    #[arg(long, value_name = "N")]
+    pub slots: Option<u32>,
+
+    /// Room for pairs of destination and own source that find no slot, between two drains. Each costs about 120 bytes of kernel
+    /// memory in each of the two generations: the default takes 32 MB. Half full, the tables are drained before the
+    /// interval's end; what finds no room is counted as overflow
     #[arg(long, value_name = "N", default_value_t = 131_072)]
     pub spill: u32,
 }

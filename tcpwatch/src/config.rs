@@ -13,7 +13,7 @@ use jiff::SignedDuration;
 
 use crate::cli::RunArgs;
 use crate::kernel::attach::AttachMode;
-use crate::kernel::load::Capacity;
+use crate::kernel::capacity::{Capacity, MOST_SLOTS};
 use crate::kernel::policy::to_ip;
 use crate::sink::Format;
 
@@ -159,6 +159,9 @@ impl Config {
     pub fn new(args: RunArgs) -> Result<Self, ConfigError> {
         let bans = bans(&args.bans, &args.ban_files)?;
         in_range("--spill", u64::from(args.spill), u64::from(MOST_DESTINATIONS))?;
+        if let Some(slots) = args.slots {
+            in_range("--slots", u64::from(slots), u64::from(MOST_SLOTS))?;
+        }
         in_range("--top", args.top as u64, 1_000_000)?;
         if let Some(intervals) = args.intervals {
             in_range("--intervals", intervals, u64::MAX)?;
@@ -169,7 +172,8 @@ impl Config {
             intervals: args.intervals,
             sources: sources(&args.sources)?,
             capacity: Capacity {
-                destinations: args.spill,
+                slots: args.slots,
+                spill: args.spill,
                 bans: bans.len() as u32,
             },
             bans: bans.into(),

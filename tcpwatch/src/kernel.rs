@@ -4,8 +4,11 @@
 
 pub mod attach;
 mod bpf;
+pub mod capacity;
 pub mod drain;
+mod front;
 pub mod load;
 pub mod policy;
 pub mod requirements;
+mod shared;
 pub mod tables;

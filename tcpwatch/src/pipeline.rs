@@ -36,6 +36,8 @@ const ROUTE_CHECK: Duration = Duration::from_secs(2);
 const HOOK_CHECK: Duration = Duration::from_secs(1);
 /// How long an answer of the kernel's network configuration may take. An answer can be lost; the next look asks anew.
 const ANSWER: Duration = Duration::from_secs(5);
+/// How often the kernel tables are asked how full they are.
+const GAUGE: Duration = Duration::from_millis(100);
 /// How often the last drain is tried before its counts are given up.
 const LAST_DRAINS: u32 = 5;
 /// How long apart.
@@ -90,6 +92,7 @@ pub async fn run(
         records: 0,
         start,
         drained_until: start,
+        warned: false,
         defaults,
         look_again: false,
         hooks_checked: Instant::now(),
@@ -156,6 +159,8 @@ struct Pipeline {
     start: Moment,
     /// Until when counts are in the tally.
     drained_until: Moment,
+    /// Whether this interval's tables were called too small.
+    warned: bool,
     /// The default route when it was last asked for.
     defaults: Defaults,
     /// Something that the last look asked for could not be done.
@@ -175,6 +180,8 @@ impl Pipeline {
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut route_check = tokio::time::interval_at(Instant::now() + ROUTE_CHECK, ROUTE_CHECK);
         route_check.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut gauge = tokio::time::interval_at(Instant::now() + GAUGE, GAUGE);
+        gauge.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let follows_route = self.config.interfaces == Interfaces::DefaultRoute;
         loop {
             tokio::select! {
@@ -200,6 +207,7 @@ impl Pipeline {
                     self.end_interval().await?;
                     self.check_hooks().await?;
                 }
+                _ = gauge.tick() => self.relieve().await?,
                 _ = route_check.tick(), if follows_route => self.follow_route().await?,
             }
         }
@@ -231,6 +239,28 @@ impl Pipeline {
                 fresh
             },
         ))
+    }
+
+    /// Drains before the interval's end where the tables fill up.
+    async fn relieve(&mut self) -> Result<(), PipelineError> {
+        let fill = self.source.as_ref().map(CounterSource::fill).unwrap_or_default();
+        if fill.is_alarming() && !self.warned {
+            self.warned = true;
+            tracing::warn!(
+                "the kernel table of destinations is {} % full: raise --spill (now {}) or --slots before packets lose theirs",
+                fill.percent(),
+                fill.room
+            );
+        }
+        if fill.wants_drain()
+            && let Err(error) = self.drain().await?
+        {
+            tracing::error!(
+                "cannot drain the filling kernel tables, trying again: {:#}",
+                anyhow::Error::from(error)
+            );
+        }
+        Ok(())
     }
 
     /// One interval is over: drain, and write its record. A failed drain makes the interval longer, it loses nothing.
@@ -282,10 +312,11 @@ impl Pipeline {
         if lost > 0 {
             tracing::error!(
                 "record {seq}: {lost} packets had no room in the kernel table, their destinations are lost: raise --spill (now {})",
-                self.config.capacity.destinations
+                self.config.capacity.spill
             );
         }
         self.start = end;
+        self.warned = false;
         self.watch.forget_gone();
         self.outputs.push(record);
     }

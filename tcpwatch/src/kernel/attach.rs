@@ -26,12 +26,14 @@ pub enum LinkLayer {
 }
 
 impl LinkLayer {
-    /// The program for such devices.
+    /// The program for such devices; `real_time`: on PREEMPT_RT kernels.
     #[must_use]
-    pub const fn program(self) -> &'static str {
-        match self {
-            Self::Ethernet => "tcpwatch_l2",
-            Self::None => "tcpwatch_l3",
+    pub const fn program(self, real_time: bool) -> &'static str {
+        match (self, real_time) {
+            (Self::Ethernet, false) => "tcpwatch_l2",
+            (Self::None, false) => "tcpwatch_l3",
+            (Self::Ethernet, true) => "tcpwatch_l2_rt",
+            (Self::None, true) => "tcpwatch_l3_rt",
         }
     }
 }

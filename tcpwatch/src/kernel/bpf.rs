@@ -188,34 +188,3 @@ pub fn tcx_egress_programs(ifindex: u32) -> io::Result<Vec<u32>> {
     let count = unsafe { attr.query.__bindgen_anon_2.count } as usize;
     Ok(ids.into_iter().take(count).collect())
 }
-
-/// Reads and removes at once, while programs write: loses counts. Only for the test that shows so.
-///
-/// # Kernel
-/// BPF_MAP_LOOKUP_AND_DELETE_BATCH, 5.6.
-#[doc(hidden)]
-pub fn take_all_live<K: Pod, V: Pod>(map: BorrowedFd<'_>, capacity: usize) -> io::Result<(Vec<K>, Vec<V>)> {
-    let (mut keys, mut values) = (
-        Vec::<K>::with_capacity(capacity),
-        Vec::<V>::with_capacity(capacity),
-    );
-    let mut next = 0_u32;
-    let mut attr = zeroed();
-    attr.batch.map_fd = map.as_raw_fd() as u32;
-    attr.batch.out_batch = (&raw mut next) as u64;
-    attr.batch.keys = keys.as_mut_ptr() as u64;
-    attr.batch.values = values.as_mut_ptr() as u64;
-    attr.batch.count = u32::try_from(capacity).map_err(io::Error::other)?;
-    // SAFETY: both buffers have room for `count` entries of the map's sizes.
-    match unsafe { bpf(bpf_cmd::BPF_MAP_LOOKUP_AND_DELETE_BATCH, &mut attr) } {
-        Err(error) if error.raw_os_error() != Some(libc::ENOENT) => return Err(error),
-        Ok(_) | Err(_) => {}
-    }
-    // SAFETY: the kernel wrote `count` entries to both.
-    unsafe {
-        let count = attr.batch.count as usize;
-        keys.set_len(count);
-        values.set_len(count);
-    }
-    Ok((keys, values))
-}

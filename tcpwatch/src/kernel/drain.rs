@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
+use super::capacity::Fill;
 use super::policy::PolicySet;
 use super::tables::TableError;
 use crate::tally::Drained;
@@ -73,6 +74,9 @@ pub trait Tables: Send {
     /// # Errors
     /// Some of it may be left; calling again completes it.
     fn clear(&mut self, generation: Generation) -> Result<(), TableError>;
+
+    /// How full the tables are that packets are counted in now. Cheap: asked several times a second.
+    fn fill(&self) -> Fill;
 }
 
 /// A point in time on both clocks.
@@ -120,6 +124,9 @@ pub trait CounterSource: Send {
 
     /// Whether packets are counted under the last set policy already.
     fn policy_in_force(&self) -> bool;
+
+    /// How full the tables are that packets are counted in now. Cheap: asked several times a second.
+    fn fill(&self) -> Fill;
 }
 
 /// Where the retired generation stands.
@@ -233,6 +240,10 @@ impl<T: Tables> CounterSource for Drain<T> {
 
     fn policy_in_force(&self) -> bool {
         self.installed[self.current.index()].as_ref() == Some(&self.wanted)
+    }
+
+    fn fill(&self) -> Fill {
+        self.tables.fill()
     }
 }
 

@@ -4,23 +4,16 @@ use aya::programs::SchedClassifier;
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 
 use super::attach::LinkLayer;
+use super::capacity::Capacity;
+use super::front::Layout;
 use super::requirements::{self, RequirementError};
-use super::tables::{KernelTables, TableError};
+use super::tables::{KernelTables, TableError, call_error};
 
 /// The compiled programs; empty in a build without the BPF toolchain.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tcpwatch-egress"));
 
 /// The programs that `cargo xtask bench` compares with. Nothing in the daemon refers to them, so the linker leaves them out.
 pub static COMPARISON: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tcpwatch-comparison"));
-
-/// How much the kernel tables hold, in each of the two generations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Capacity {
-    /// Pairs of destination and own source.
-    pub destinations: u32,
-    /// Banned prefixes.
-    pub bans: u32,
-}
 
 /// Why the programs could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +58,8 @@ pub enum LoadError {
 #[derive(Debug)]
 pub struct Programs {
     ebpf: Ebpf,
+    /// Those for PREEMPT_RT kernels.
+    real_time: bool,
 }
 
 /// Loads programs and maps for this kernel. Nothing counts until a program is attached.
@@ -79,31 +74,83 @@ pub fn load(capacity: Capacity) -> Result<(Programs, KernelTables), LoadError> {
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_for(capacity: Capacity, preemptible: bool) -> Result<(Programs, KernelTables), LoadError> {
+pub fn load_for(capacity: Capacity, real_time: bool) -> Result<(Programs, KernelTables), LoadError> {
     if OBJECT.is_empty() {
         return Err(LoadError::Stub);
     }
-    let preemptible = u8::from(preemptible);
+    let layout = layout(capacity, real_time)?;
     let mut loader = EbpfLoader::new();
-    loader.override_global("PREEMPTIBLE", &preemptible, true);
-    for map in ["DESTINATIONS_0", "DESTINATIONS_1"] {
-        loader.map_max_entries(map, capacity.destinations.max(1));
+    loader.map_max_entries("CPUS", layout.cpus);
+    for map in ["FRONT4", "FRONT6"] {
+        loader.map_max_entries(map, layout.sets());
+    }
+    for map in ["SPILL_0", "SPILL_1"] {
+        loader.map_max_entries(map, capacity.spill.max(1));
     }
     for map in ["BANS_0", "BANS_1", "BAN_COUNTS_0", "BAN_COUNTS_1"] {
         loader.map_max_entries(map, capacity.bans.max(1));
     }
     // No BTF: the programs are not relocated against the running kernel, and reading vmlinux's costs start-up time.
     let mut ebpf = loader.btf(None).load(OBJECT)?;
-    let tables = KernelTables::take(&mut ebpf, capacity.destinations)?;
-    let mut programs = Programs { ebpf };
+    let tables = KernelTables::take(&mut ebpf, layout, capacity.spill)?;
+    let mut programs = Programs { ebpf, real_time };
     for layer in [LinkLayer::Ethernet, LinkLayer::None] {
-        let name = layer.program();
+        let name = layer.program(real_time);
         programs
             .get_mut(layer)?
             .load()
             .map_err(|source| LoadError::Program { name, source })?;
     }
     Ok((programs, tables))
+}
+
+fn layout(capacity: Capacity, real_time: bool) -> Result<Layout, LoadError> {
+    let cpus = |step| {
+        move |(file, source): (&'static str, std::io::Error)| TableError::Call {
+            step,
+            map: file.to_owned(),
+            source,
+        }
+    };
+    let possible = possible_cpus().map_err(call_error("count the possible CPUs", POSSIBLE_CPUS))?;
+    let online = if real_time {
+        // Nothing belongs to one CPU alone there.
+        Vec::new()
+    } else {
+        aya::util::online_cpus().map_err(cpus("count the CPUs"))?
+    };
+    Ok(Layout {
+        bits: capacity.set_bits(online.len()),
+        cpus: online.iter().fold(possible, |most, cpu| most.max(cpu + 1)),
+        with_region: online,
+    })
+}
+
+const POSSIBLE_CPUS: &str = "/sys/devices/system/cpu/possible";
+
+/// One more than the highest number a CPU of this machine can have.
+fn possible_cpus() -> std::io::Result<u32> {
+    let text = std::fs::read_to_string(POSSIBLE_CPUS)?;
+    after_the_last(&text).ok_or_else(|| std::io::Error::other(format!("{text:?} is no list of CPUs")))
+}
+
+/// Of a list like `0-3,8`.
+fn after_the_last(list: &str) -> Option<u32> {
+    let last = list.trim().rsplit([',', '-']).next()?;
+    last.parse::<u32>().ok()?.checked_add(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::after_the_last;
+
+    #[test]
+    fn the_last_number_of_a_list_of_cpus_counts() {
+        assert_eq!(after_the_last("0-127\n"), Some(128));
+        assert_eq!(after_the_last("0\n"), Some(1));
+        assert_eq!(after_the_last("0-3,8-9,12\n"), Some(13));
+        assert_eq!(after_the_last("\n"), None);
+    }
 }
 
 /// Hands what the eBPF program logs to the daemon's own log.
@@ -150,7 +197,7 @@ impl Programs {
     /// # Errors
     /// The object does not have it.
     pub fn get_mut(&mut self, layer: LinkLayer) -> Result<&mut SchedClassifier, LoadError> {
-        let name = layer.program();
+        let name = layer.program(self.real_time);
         let program = self
             .ebpf
             .program_mut(name)

@@ -1,21 +1,23 @@
 //! The kernel tables from this side: the steps of a drain as system calls.
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use aya::Ebpf;
 use aya::maps::lpm_trie::Key;
-use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError};
 use ipnet::IpNet;
+use tcpwatch_common::front::SOURCE_NUMBERS;
 use tcpwatch_common::{
-    Address, BAN_IPV6, Counts, FlowKey, OUTCOMES, Outcome, POLICY_ANY_SOURCE, POLICY_BANS, Policy,
-    SOURCES_ROOM, Seen, SourceKey, Totals,
+    Address, BAN_IPV6, Counts, FlowKey, POLICY_ANY_SOURCE, POLICY_BANS, Policy, SOURCES_ROOM, SourceKey,
 };
 
 use super::bpf::{self, GracePeriod};
+use super::capacity::Fill;
 use super::drain::{Generation, Tables};
+use super::front::{Front, Layout, Numbers};
 use super::policy::{PolicySet, to_prefix};
 use crate::tally::Drained;
 
@@ -57,17 +59,20 @@ pub enum TableError {
     },
 }
 
-/// One generation's maps.
+/// One generation's maps behind the front table.
 struct Side {
     /// By its descriptor: it is only used in batches.
-    destinations: OwnedFd,
-    sources: HashMap<MapData, SourceKey, u8>,
+    spill: OwnedFd,
+    sources: HashMap<MapData, SourceKey, u32>,
+    numbers: Array<MapData, [u32; 5]>,
     bans: LpmTrie<MapData, Address, u32>,
     ban_counts: Array<MapData, Counts>,
     /// The same map, for reading in batches.
     ban_counts_fd: OwnedFd,
-    /// What `sources` holds.
-    installed_sources: HashSet<SourceKey>,
+    /// What `sources` holds: each own source's number, or 0.
+    installed_sources: BTreeMap<SourceKey, u32>,
+    /// What `numbers` holds. Number 0 is nobody's.
+    installed_numbers: Numbers,
     /// What `bans` holds.
     installed_bans: Arc<[IpNet]>,
     /// What the last read returned and `clear` has not removed yet.
@@ -78,15 +83,15 @@ struct Side {
 
 /// All the maps of a loaded object.
 pub struct KernelTables {
-    generation: Array<MapData, u64>,
+    front: Front,
     policy: Array<MapData, Policy>,
-    seen: PerCpuArray<MapData, Seen>,
-    outcomes: PerCpuArray<MapData, Counts>,
     sides: [Side; 2],
     grace: GracePeriod,
-    /// Room for destinations in each generation.
-    capacity: usize,
-    cpus: usize,
+    /// Room in each generation's spill.
+    room: usize,
+    current: Generation,
+    /// Own sources with most packets, by family: IPv4, IPv6.
+    busiest: [Option<SourceKey>; 2],
 }
 
 fn map_error(step: &'static str, map: impl Into<String>) -> impl FnOnce(MapError) -> TableError {
@@ -94,7 +99,8 @@ fn map_error(step: &'static str, map: impl Into<String>) -> impl FnOnce(MapError
     move |source| TableError::Map { step, map, source }
 }
 
-fn call_error(step: &'static str, map: impl Into<String>) -> impl FnOnce(io::Error) -> TableError {
+/// What turns the failure of a call of our own into one that names the table.
+pub(super) fn call_error(step: &'static str, map: impl Into<String>) -> impl FnOnce(io::Error) -> TableError {
     let map = map.into();
     move |source| TableError::Call { step, map, source }
 }
@@ -106,27 +112,53 @@ fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &str) -> Resul
     T::try_from(map).map_err(map_error("use", name))
 }
 
-/// Another descriptor of a map, which keeps it alive by itself.
-fn descriptor(ebpf: &Ebpf, name: &str) -> Result<OwnedFd, TableError> {
+/// The descriptor of a map.
+pub(super) fn descriptor<'a>(ebpf: &'a Ebpf, name: &str) -> Result<BorrowedFd<'a>, TableError> {
     match ebpf.map(name) {
-        Some(Map::HashMap(data) | Map::Array(data)) => data
-            .fd()
-            .as_fd()
-            .try_clone_to_owned()
-            .map_err(call_error("use", name)),
+        Some(Map::HashMap(data) | Map::Array(data)) => Ok(data.fd().as_fd()),
         _ => Err(TableError::Missing(name.to_owned())),
     }
+}
+
+/// Another descriptor of a map, which keeps it alive by itself.
+fn own_descriptor(ebpf: &Ebpf, name: &str) -> Result<OwnedFd, TableError> {
+    descriptor(ebpf, name)?
+        .try_clone_to_owned()
+        .map_err(call_error("use", name))
+}
+
+/// All own sources with their numbers. With any source, each interface has one more, for packets from addresses that are
+/// not ours.
+fn numbered(policy: &PolicySet) -> BTreeMap<SourceKey, u32> {
+    let mut sources = policy.sources.clone();
+    if policy.any_source {
+        sources.extend(policy.sources.iter().map(|source| SourceKey {
+            address: Address::default(),
+            ..*source
+        }));
+    }
+    let number = |n| if n < SOURCE_NUMBERS { n } else { 0 };
+    (1..)
+        .zip(sources)
+        .map(|(n, source)| (source, number(n)))
+        .collect()
+}
+
+fn is_ipv4(address: Address) -> bool {
+    matches!(super::policy::to_ip(address), std::net::IpAddr::V4(_))
 }
 
 impl Side {
     fn take(ebpf: &mut Ebpf, index: usize) -> Result<Self, TableError> {
         Ok(Self {
-            destinations: descriptor(ebpf, &format!("DESTINATIONS_{index}"))?,
+            spill: own_descriptor(ebpf, &format!("SPILL_{index}"))?,
             sources: take(ebpf, &format!("SOURCES_{index}"))?,
+            numbers: take(ebpf, &format!("NUMBERS_{index}"))?,
             bans: take(ebpf, &format!("BANS_{index}"))?,
-            ban_counts_fd: descriptor(ebpf, &format!("BAN_COUNTS_{index}"))?,
+            ban_counts_fd: own_descriptor(ebpf, &format!("BAN_COUNTS_{index}"))?,
             ban_counts: take(ebpf, &format!("BAN_COUNTS_{index}"))?,
-            installed_sources: HashSet::new(),
+            installed_sources: BTreeMap::new(),
+            installed_numbers: Numbers::new(),
             installed_bans: Arc::default(),
             to_clear: Vec::new(),
             bans_to_clear: Vec::new(),
@@ -134,7 +166,8 @@ impl Side {
     }
 
     fn install_sources(&mut self, policy: &PolicySet) -> Result<(), TableError> {
-        if policy.sources.len() > SOURCES_ROOM as usize {
+        let wanted = numbered(policy);
+        if wanted.len() > SOURCES_ROOM as usize {
             return Err(TableError::TooManySources {
                 found: policy.sources.len(),
                 room: SOURCES_ROOM as usize,
@@ -142,8 +175,8 @@ impl Side {
         }
         let gone: Vec<_> = self
             .installed_sources
-            .iter()
-            .filter(|key| !policy.sources.contains(key))
+            .keys()
+            .filter(|key| !wanted.contains_key(key))
             .copied()
             .collect();
         for key in gone {
@@ -152,12 +185,25 @@ impl Side {
                 .map_err(map_error("remove an own source", "SOURCES"))?;
             self.installed_sources.remove(&key);
         }
-        for key in &policy.sources {
-            if !self.installed_sources.contains(key) {
+        self.installed_numbers.resize(
+            SOURCE_NUMBERS as usize,
+            SourceKey {
+                address: Address::default(),
+                ifindex: 0,
+            },
+        );
+        for (key, number) in wanted {
+            if number != 0 && self.installed_numbers.get(number as usize) != Some(&key) {
+                self.numbers
+                    .set(number, words(key), 0)
+                    .map_err(map_error("number an own source", "NUMBERS"))?;
+                self.installed_numbers[number as usize] = key;
+            }
+            if self.installed_sources.get(&key) != Some(&number) {
                 self.sources
-                    .insert(key, 0, 0)
+                    .insert(key, number, 0)
                     .map_err(map_error("add an own source", "SOURCES"))?;
-                self.installed_sources.insert(*key);
+                self.installed_sources.insert(key, number);
             }
         }
         Ok(())
@@ -189,6 +235,53 @@ impl Side {
         self.installed_bans = Arc::clone(bans);
         Ok(())
     }
+
+    /// The source whose packets go the short way: `wanted` if it is one of ours, else the first of the family.
+    fn usual(&self, wanted: Option<SourceKey>, ipv4: bool) -> Option<(SourceKey, u32)> {
+        let number = |source: SourceKey| {
+            self.installed_sources
+                .get(&source)
+                .map(|number| (source, *number))
+        };
+        wanted
+            .and_then(number)
+            .filter(|(_, number)| *number != 0)
+            .or_else(|| {
+                self.installed_sources
+                    .iter()
+                    .map(|(source, number)| (*source, *number))
+                    .filter(|(source, number)| {
+                        *number != 0
+                            && source.address != Address::default()
+                            && is_ipv4(source.address) == ipv4
+                    })
+                    // Link-local addresses send little.
+                    .min_by_key(|(source, _)| source.address.starts_with(&[0xfe, 0x80]))
+            })
+    }
+
+    /// Adds what the front table has counted of banned destinations to their prefixes.
+    fn add_banned(&self, banned: Vec<(Address, Counts)>, bans: &mut [Counts]) -> Result<(), TableError> {
+        for (address, counts) in banned {
+            let ban = self
+                .bans
+                .get(&Key::new(u8::BITS * size_of::<Address>() as u32, address), 0)
+                .map_err(map_error("find a banned prefix", "BANS"))?;
+            if let Some(sum) = bans.get_mut((ban & !BAN_IPV6) as usize) {
+                sum.add(counts);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// As the kernel's table of numbers has it.
+fn words(source: SourceKey) -> [u32; 5] {
+    let mut words = [0, 0, 0, 0, source.ifindex];
+    for (word, bytes) in words.iter_mut().zip(source.address.chunks_exact(4)) {
+        *word = u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+    }
+    words
 }
 
 impl KernelTables {
@@ -196,74 +289,60 @@ impl KernelTables {
     ///
     /// # Errors
     /// A map is missing or of another form; no right or memory for the grace period's map.
-    pub fn take(ebpf: &mut Ebpf, capacity: u32) -> Result<Self, TableError> {
-        let cpus = aya::util::nr_cpus().map_err(|(file, source)| TableError::Call {
-            step: "count the possible CPUs",
-            map: file.to_owned(),
-            source,
-        })?;
+    pub fn take(ebpf: &mut Ebpf, layout: Layout, room: u32) -> Result<Self, TableError> {
         Ok(Self {
-            generation: take(ebpf, "GENERATION")?,
+            front: Front::take(ebpf, layout)?,
             policy: take(ebpf, "POLICY")?,
-            seen: take(ebpf, "SEEN")?,
-            outcomes: take(ebpf, "OUTCOME")?,
             sides: [Side::take(ebpf, 0)?, Side::take(ebpf, 1)?],
             grace: GracePeriod::new().map_err(call_error("create a map", "grace period"))?,
-            capacity: capacity as usize,
-            cpus,
+            room: room as usize,
+            current: Generation::Even,
+            busiest: [None; 2],
         })
     }
 
-    /// Reads and empties the table that packets are counted in, at once: loses counts. For the test that shows so.
+    /// Reads and empties the slots that packets are counted in, at once: loses counts. For the test that shows so.
     #[doc(hidden)]
-    pub fn take_live(&mut self, generation: Generation) -> io::Result<Vec<(FlowKey, Counts)>> {
-        let map = self.sides[generation.index()].destinations.as_fd();
-        let (keys, values) = bpf::take_all_live::<FlowKey, Counts>(map, self.capacity)?;
-        Ok(keys.into_iter().zip(values).collect())
+    pub fn take_live(&mut self, generation: Generation) -> Vec<(FlowKey, Counts)> {
+        let numbers = &self.sides[generation.index()].installed_numbers;
+        let contents = self.front.read(generation, numbers);
+        self.front.clear_live(generation);
+        contents.destinations
     }
 
-    fn read_totals(&self, generation: Generation) -> Result<Totals, TableError> {
-        let mut totals = Totals::default();
-        let seen = self
-            .seen
-            .get(&(generation.index() as u32), 0)
-            .map_err(map_error("read the totals", "SEEN"))?;
-        for cpu in seen.iter() {
-            totals.skbs = totals.skbs.wrapping_add(cpu.skbs);
-            totals.seen.add(cpu.counts);
-        }
-        for (index, sum) in outcome_indices(generation).zip(&mut totals.outcomes) {
-            let outcome = self
-                .outcomes
-                .get(&index, 0)
-                .map_err(map_error("read the totals", "OUTCOME"))?;
-            outcome.iter().for_each(|cpu| sum.add(*cpu));
-        }
-        Ok(totals)
+    /// Has all CPUs count in the same slots from the next flip on: loses counts. For the test that shows so.
+    #[doc(hidden)]
+    pub const fn share_one_region(&mut self) {
+        self.front.share_one_region();
     }
 
-    fn clear_totals(&mut self, generation: Generation) -> Result<(), TableError> {
-        let zero = PerCpuValues::try_from(vec![Seen::default(); self.cpus])
-            .map_err(call_error("clear the totals", "SEEN"))?;
-        self.seen
-            .set(generation.index() as u32, zero, 0)
-            .map_err(map_error("clear the totals", "SEEN"))?;
-        for index in outcome_indices(generation) {
-            let zero = PerCpuValues::try_from(vec![Counts::default(); self.cpus])
-                .map_err(call_error("clear the totals", "OUTCOME"))?;
-            self.outcomes
-                .set(index, zero, 0)
-                .map_err(map_error("clear the totals", "OUTCOME"))?;
-        }
-        Ok(())
+    fn set_usual(&self, generation: Generation) {
+        let side = &self.sides[generation.index()];
+        let [v4, v6] = self.busiest;
+        self.front
+            .set_usual(generation, side.usual(v4, true), side.usual(v6, false));
     }
-}
 
-/// Where a generation's outcomes are in the table that holds both.
-fn outcome_indices(generation: Generation) -> std::ops::Range<u32> {
-    let outcomes = OUTCOMES as u32;
-    let first = generation.index() as u32 * outcomes;
-    first..first + outcomes
+    /// Takes note of the sources that most packets came from.
+    fn note_sources(&mut self, destinations: &[(FlowKey, Counts)]) {
+        let mut packets = foldhash::HashMap::<SourceKey, u64>::default();
+        for (key, counts) in destinations {
+            let source = SourceKey {
+                address: key.source,
+                ifindex: key.ifindex,
+            };
+            *packets.entry(source).or_default() += counts.packets;
+        }
+        for (busiest, ipv4) in self.busiest.iter_mut().zip([true, false]) {
+            let most = packets
+                .iter()
+                .filter(|(source, _)| source.address != Address::default() && is_ipv4(source.address) == ipv4)
+                .max_by_key(|(_, packets)| **packets);
+            if let Some((source, _)) = most {
+                *busiest = Some(*source);
+            }
+        }
+    }
 }
 
 impl Tables for KernelTables {
@@ -271,6 +350,7 @@ impl Tables for KernelTables {
         let side = &mut self.sides[generation.index()];
         side.install_sources(policy)?;
         side.install_bans(&policy.bans)?;
+        self.set_usual(generation);
         let mut flags = 0;
         if policy.any_source {
             flags |= POLICY_ANY_SOURCE;
@@ -284,11 +364,10 @@ impl Tables for KernelTables {
     }
 
     fn flip(&mut self, to: Generation) -> Result<(), TableError> {
-        // The kernel copies the eight bytes without promising that a reader sees them all at once. It does not matter:
-        // only one byte of them ever changes, from 0 to 1 or back.
-        self.generation
-            .set(0, to.index() as u64, 0)
-            .map_err(map_error("switch the generation", "GENERATION"))
+        self.set_usual(to);
+        self.front.flip(to);
+        self.current = to;
+        Ok(())
     }
 
     fn grace_period(&mut self) -> Result<(), TableError> {
@@ -298,12 +377,12 @@ impl Tables for KernelTables {
     }
 
     fn read(&mut self, generation: Generation) -> Result<Drained, TableError> {
-        let totals = self.read_totals(generation)?;
-        let capacity = self.capacity;
+        let totals = self.front.totals(generation);
         let side = &mut self.sides[generation.index()];
-        let (keys, values) = bpf::read_all::<FlowKey, Counts>(side.destinations.as_fd(), capacity)
-            .map_err(call_error("read the destinations", "DESTINATIONS"))?;
-        let bans = if totals.outcomes[Outcome::Banned as usize] == Counts::default() {
+        let contents = self.front.read(generation, &side.installed_numbers);
+        let (keys, values) = bpf::read_all::<FlowKey, Counts>(side.spill.as_fd(), self.room)
+            .map_err(call_error("read the spilled destinations", "SPILL"))?;
+        let mut bans = if side.installed_bans.is_empty() {
             Vec::new()
         } else {
             let (_, counts) =
@@ -316,16 +395,20 @@ impl Tables for KernelTables {
             .filter(|(_, counts)| **counts != Counts::default())
             .map(|(index, _)| index)
             .collect();
+        side.add_banned(contents.banned, &mut bans)?;
         side.to_clear.clone_from(&keys);
+        let mut destinations = contents.destinations;
+        destinations.extend(keys.into_iter().zip(values));
+        self.note_sources(&destinations);
         Ok(Drained {
             totals,
-            destinations: keys.into_iter().zip(values).collect(),
+            destinations,
             bans,
         })
     }
 
     fn clear(&mut self, generation: Generation) -> Result<(), TableError> {
-        self.clear_totals(generation)?;
+        self.front.clear(generation);
         let side = &mut self.sides[generation.index()];
         while let Some(index) = side.bans_to_clear.last() {
             side.ban_counts
@@ -333,8 +416,13 @@ impl Tables for KernelTables {
                 .map_err(map_error("clear a ban counter", "BAN_COUNTS"))?;
             side.bans_to_clear.pop();
         }
-        let (removed, result) = bpf::delete_all(side.destinations.as_fd(), &side.to_clear);
+        let (removed, result) = bpf::delete_all(side.spill.as_fd(), &side.to_clear);
         side.to_clear.drain(..removed);
-        result.map_err(call_error("clear the destinations", "DESTINATIONS"))
+        result.map_err(call_error("clear the spilled destinations", "SPILL"))
+    }
+
+    /// From a few cache lines of shared memory for each CPU.
+    fn fill(&self) -> Fill {
+        self.front.fill(self.current, self.room as u64)
     }
 }

@@ -162,9 +162,11 @@ pub(super) fn is_ours(filter: &TcMessage) -> bool {
     });
     u32::from(filter.header.handle) == u32::from(HANDLE)
         && name.is_some_and(|name| {
-            [LinkLayer::Ethernet, LinkLayer::None]
-                .iter()
-                .any(|l| l.program() == name)
+            [LinkLayer::Ethernet, LinkLayer::None].iter().any(|layer| {
+                [false, true]
+                    .iter()
+                    .any(|real_time| layer.program(*real_time) == name)
+            })
         })
 }
 

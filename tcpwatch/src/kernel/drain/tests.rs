@@ -146,6 +146,10 @@ impl Tables for Model {
         self.sides[generation.index()].clear();
         Ok(())
     }
+
+    fn fill(&self) -> Fill {
+        Fill::default()
+    }
 }
 
 /// What happens next.

@@ -9,8 +9,9 @@ use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
 use aya::{Ebpf, EbpfLoader};
 use ipnet::IpNet;
 use tcpwatch::kernel::attach::LinkLayer;
+use tcpwatch::kernel::capacity::Capacity;
 use tcpwatch::kernel::drain::{CounterSource as _, Drain};
-use tcpwatch::kernel::load::{self, COMPARISON, Capacity, Programs};
+use tcpwatch::kernel::load::{self, COMPARISON, Programs};
 use tcpwatch::kernel::policy::PolicySet;
 use tcpwatch::kernel::tables::KernelTables;
 use tcpwatch::tally::Drained;
@@ -31,7 +32,8 @@ const WARM_UP_DRAINS: usize = 3;
 /// The only place that knows how the kernel tables are sized.
 fn capacity(destinations: u32, bans: usize) -> Capacity {
     Capacity {
-        destinations,
+        slots: None,
+        spill: destinations,
         bans: u32::try_from(bans).unwrap(),
     }
 }

@@ -1,0 +1,286 @@
+//! The short way: an ordinary packet from one of the two usual sources, whose destination has a slot already.
+//!
+//! Straight code without a helper call: the CPU's number and look-ups in arrays are instructions. Whatever is out of the
+//! ordinary leaves by `Done::No`, before anything was written, and goes the long way (`count.rs`).
+
+use core::arch::asm;
+use core::mem::offset_of;
+
+use aya_ebpf::helpers::bpf_get_smp_processor_id;
+use aya_ebpf::programs::TcContext;
+use network_types::eth::{EthHdr, EtherType};
+use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
+use tcpwatch_common::front::{Cpu, FULL, Lane, MOST_BYTES, PACKET, Usual, set4, set6};
+
+use crate::maps::{CPUS, FRONT4, FRONT6};
+use crate::parse::{ifindex, skb};
+
+/// Version 4, five words: no options.
+const VERSION_IHL: u8 = 0x45;
+
+/// What became of a packet on the short way.
+pub enum Done {
+    /// It is in its bucket.
+    Counted,
+    /// The same, and a packed counter of the generation in this word must be emptied.
+    Full(u64),
+    /// Nothing was done.
+    No,
+}
+
+/// Keeps the compiler from knowing where a pointer comes from. Else it would join two pointers into one that moves by a
+/// variable, which the verifier allows only with CAP_PERFMON.
+#[inline(always)]
+pub fn opaque<T>(mut pointer: *mut T) -> *mut T {
+    // SAFETY: assigns a register to itself.
+    unsafe {
+        asm!("{0} = {0}", inlateout(reg) pointer, options(pure, nomem, nostack, preserves_flags));
+    }
+    pointer
+}
+
+/// What this CPU counts in.
+#[inline(always)]
+pub fn this_cpu() -> Option<*mut Cpu> {
+    // SAFETY: no preconditions.
+    CPUS.get_ptr_mut(unsafe { bpf_get_smp_processor_id() } as u32)
+}
+
+/// Reads a field where it is and with its width.
+macro_rules! get {
+    ($pointer:expr, $($field:tt)+) => {
+        // SAFETY: points into a map value of that type.
+        unsafe { (&raw const (*$pointer).$($field)+).read_volatile() }
+    };
+}
+pub(crate) use get;
+
+/// Reads a field of a header, which need not be aligned for its type.
+macro_rules! load {
+    ($at:expr, $type:ty) => {
+        // SAFETY: the caller has compared the place with the packet's end. The verifier allows loads that are not aligned
+        // where the processor does.
+        unsafe { ($at as *const $type).read_volatile() }
+    };
+}
+
+/// A frame with an Ethernet header, no tag in it.
+#[inline(always)]
+pub fn ethernet(ctx: &TcContext) -> Done {
+    let Some(cpu) = this_cpu() else { return Done::No };
+    let start = ctx.data();
+    if start + EthHdr::LEN + Ipv4Hdr::LEN > ctx.data_end() {
+        return Done::No;
+    }
+    let kind = load!(start + offset_of!(EthHdr, ether_type), u16);
+    if kind != EtherType::Ipv4 as u16 {
+        return other::<{ EthHdr::LEN }>(ctx, cpu, kind);
+    }
+    ipv4(ctx, cpu, start + EthHdr::LEN)
+}
+
+/// A packet that begins with its IP header.
+#[inline(always)]
+pub fn raw_ip(ctx: &TcContext) -> Done {
+    let Some(cpu) = this_cpu() else { return Done::No };
+    // SAFETY: a context field; the verifier turns it into a load from the socket buffer.
+    let kind = unsafe { (*skb(ctx)).protocol } as u16;
+    if kind != EtherType::Ipv4 as u16 {
+        return other::<0>(ctx, cpu, kind);
+    }
+    let start = ctx.data();
+    if start + Ipv4Hdr::LEN > ctx.data_end() {
+        return Done::No;
+    }
+    ipv4(ctx, cpu, start)
+}
+
+#[inline(always)]
+fn other<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu, kind: u16) -> Done {
+    if kind != EtherType::Ipv6 as u16 {
+        return Done::No;
+    }
+    // A function of its own: its registers would cost IPv4 time.
+    match ipv6::<OFFSET>(ctx, cpu) {
+        COUNTED => Done::Counted,
+        NO => Done::No,
+        word => Done::Full(word),
+    }
+}
+
+/// `header` is inside the packet with the whole fixed header.
+#[inline(always)]
+fn ipv4(ctx: &TcContext, cpu: *mut Cpu, header: usize) -> Done {
+    if load!(header, u8) != VERSION_IHL {
+        return Done::No;
+    }
+    let source = load!(header + offset_of!(Ipv4Hdr, src_addr), u32);
+    let destination = load!(header + offset_of!(Ipv4Hdr, dst_addr), u32);
+    // Everything that this packet writes goes to the generation of this word.
+    let word = get!(cpu, word);
+    let usual = usual(cpu, word);
+    if get!(usual, source4) != source || get!(usual, ifindex4) != ifindex(ctx) {
+        return Done::No;
+    }
+    let key = get!(usual, key4) ^ u64::from(u32::from_be(destination));
+    let Some(set) = FRONT4.get_ptr_mut(set4(word, get!(cpu, multiplier), key)) else {
+        return Done::No;
+    };
+    // SAFETY: inside the set, here and below.
+    let mut slot = opaque(unsafe { &raw mut (*set).slots[0] });
+    if get!(slot, key) != key {
+        // SAFETY: see above.
+        slot = opaque(unsafe { slot.add(1) });
+        if get!(slot, key) != key {
+            // SAFETY: see above.
+            slot = opaque(unsafe { slot.add(1) });
+            if get!(slot, key) != key {
+                // SAFETY: see above.
+                slot = opaque(unsafe { slot.add(1) });
+                if get!(slot, key) != key {
+                    return Done::No;
+                }
+            }
+        }
+    }
+    let increment = increment(ctx, cpu, word);
+    if increment == 0 {
+        return Done::No;
+    }
+    // SAFETY: the packed counter of the slot.
+    let full = add(unsafe { &raw mut (*slot).packed }, usual, increment);
+    if full { Done::Full(word) } else { Done::Counted }
+}
+
+const COUNTED: u64 = 0;
+const NO: u64 = u64::MAX;
+
+/// [`COUNTED`], [`NO`], or the word of a generation that has a full counter. A word is neither: its lower half is the number of
+/// a set.
+#[inline(never)]
+fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> u64 {
+    const SOURCE: usize = offset_of!(Ipv6Hdr, src_addr);
+    const DESTINATION: usize = offset_of!(Ipv6Hdr, dst_addr);
+    let header = ctx.data() + OFFSET;
+    if header + Ipv6Hdr::LEN > ctx.data_end() || load!(header, u8) >> 4 != 6 {
+        return NO;
+    }
+    let word = get!(cpu, word);
+    let usual = usual(cpu, word);
+    if get!(usual, source6[0]) != load!(header + SOURCE, u64)
+        || get!(usual, source6[1]) != load!(header + SOURCE + 8, u64)
+        || get!(usual, ifindex6) != ifindex(ctx)
+    {
+        return NO;
+    }
+    let to = [
+        load!(header + DESTINATION, u64),
+        load!(header + DESTINATION + 8, u64),
+    ];
+    let tag = get!(usual, tag6);
+    let multipliers = [get!(cpu, multipliers6[0]), get!(cpu, multipliers6[1])];
+    let Some(set) = FRONT6.get_ptr_mut(set6(word, multipliers, to, tag)) else {
+        return NO;
+    };
+    // SAFETY: inside the set, here and below.
+    let mut slot = opaque(unsafe { &raw mut (*set).slots[0] });
+    macro_rules! differs {
+        () => {
+            get!(slot, destination[0]) != to[0]
+                || get!(slot, destination[1]) != to[1]
+                || get!(slot, tag) != tag
+        };
+    }
+    if differs!() {
+        // SAFETY: see above.
+        slot = opaque(unsafe { slot.add(1) });
+        if differs!() {
+            // SAFETY: see above.
+            slot = opaque(unsafe { slot.add(1) });
+            if differs!() {
+                // SAFETY: see above.
+                slot = opaque(unsafe { slot.add(1) });
+                if differs!() {
+                    return NO;
+                }
+            }
+        }
+    }
+    let increment = increment(ctx, cpu, word);
+    if increment == 0 {
+        return NO;
+    }
+    // SAFETY: the packed counter of the slot.
+    let full = add(unsafe { &raw mut (*slot).packed }, usual, increment);
+    if full { word } else { COUNTED }
+}
+
+/// The part of `cpu` for the generation that `word` names.
+#[inline(always)]
+pub fn usual(cpu: *mut Cpu, word: u64) -> *mut Usual {
+    // SAFETY: inside the map value.
+    let mut usual = opaque(unsafe { &raw mut (*cpu).usual[0] });
+    if word.cast_signed() < 0 {
+        // SAFETY: there are two.
+        usual = opaque(unsafe { usual.add(1) });
+    }
+    usual
+}
+
+/// The totals of `cpu` in the generation that `word` names.
+#[inline(always)]
+pub fn lane(cpu: *mut Cpu, word: u64) -> *mut Lane {
+    // SAFETY: inside the map value.
+    let mut lane = opaque(unsafe { &raw mut (*cpu).lanes[0] });
+    if word.cast_signed() < 0 {
+        // SAFETY: there are two.
+        lane = opaque(unsafe { lane.add(1) });
+    }
+    lane
+}
+
+/// Packets and bytes as a packed counter has them; 0: not to be had here. Nothing is written when it is.
+#[inline(always)]
+fn increment(ctx: &TcContext, cpu: *mut Cpu, word: u64) -> u64 {
+    // SAFETY: context fields; the verifier turns them into loads from the socket buffer.
+    let (bytes, gso_size) = unsafe { (u64::from((*skb(ctx)).wire_len), (*skb(ctx)).gso_size) };
+    if gso_size != 0 {
+        return super_packet(ctx, cpu, word);
+    }
+    if bytes > MOST_BYTES {
+        return 0;
+    }
+    PACKET + bytes
+}
+
+/// A segmentation super-packet of as many packets as the kernel says.
+#[inline(never)]
+fn super_packet(ctx: &TcContext, cpu: *mut Cpu, word: u64) -> u64 {
+    // SAFETY: context fields; the verifier turns them into loads from the socket buffer.
+    let (bytes, packets) = unsafe { (u64::from((*skb(ctx)).wire_len), u64::from((*skb(ctx)).gso_segs)) };
+    if packets == 0 || packets > u64::from(u16::MAX) || bytes > packets * MOST_BYTES {
+        return 0;
+    }
+    // SAFETY: this CPU's own total; nothing can fail any more.
+    unsafe { (*lane(cpu, word)).extra += packets - 1 };
+    packets * PACKET + bytes
+}
+
+/// Adds to a slot and to what was seen and counted. True: one of them is full.
+///
+/// Plain additions: no other run of the program can interrupt this one on its CPU, as the egress hook is called with bottom
+/// halves disabled (`__dev_queue_xmit()`, net/core/dev.c), and no other CPU writes here.
+#[inline(always)]
+fn add(packed: *mut u64, usual: *mut Usual, increment: u64) -> bool {
+    // SAFETY: the callers' pointers into map values.
+    unsafe {
+        let sum = packed.read_volatile() + increment;
+        packed.write_volatile(sum);
+        let counted = &raw mut (*usual).counted;
+        counted.write_volatile(counted.read_volatile() + increment);
+        let seen = &raw mut (*usual).seen;
+        let total = seen.read_volatile() + increment;
+        seen.write_volatile(total);
+        (sum | total) & FULL != 0
+    }
+}

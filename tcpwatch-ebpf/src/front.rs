@@ -1,0 +1,317 @@
+//! The front table on the long way: finding, taking, emptying and giving away slots. The short way has its own search.
+//!
+//! Each operation is a function of its own for each family: the verifier follows it once and forgets it.
+
+use tcpwatch_common::front::{
+    BANNED, Cpu, IN_USE, Lane, SOURCE_NUMBERS, SOURCE_SHIFT, Slot4, Slot6, set4, set6,
+};
+
+use crate::fast::get;
+use crate::maps::{FRONT4, FRONT6};
+use crate::parse::{Key, MAPPED};
+
+/// A destination's place in the front table.
+pub struct Spot {
+    /// IPv4: the slot's key alone. IPv6: address and tag.
+    key: [u64; 3],
+    index: u32,
+    is_ipv4: bool,
+}
+
+/// What a visit finds.
+pub const COUNTED: u32 = 0;
+/// As [`COUNTED`], and the slot's counter must be emptied.
+pub const COUNTED_FULL: u32 = 1;
+/// The destination is banned, and was added to.
+pub const BANNED_SLOT: u32 = 2;
+/// As [`BANNED_SLOT`], and the slot's counter must be emptied.
+pub const BANNED_FULL: u32 = 3;
+/// Not there, but a slot is free.
+pub const ROOM: u32 = 4;
+/// Not there, and no slot is free; or this CPU has no region.
+pub const NO_ROOM: u32 = 5;
+
+/// A slot's contents.
+pub struct Contents {
+    key: [u64; 3],
+    /// Packed counter.
+    pub packed: u64,
+}
+
+/// Not in the low bits of any difference between keys.
+const ELSEWHERE: u64 = 1;
+
+macro_rules! operations {
+    ($family:ident, $table:ident, $words:literal, $free:expr, $difference:expr, $read:expr, $write:expr) => {
+        mod $family {
+            use super::*;
+            use crate::fast::opaque;
+            use tcpwatch_common::front::FULL;
+
+            /// Runs the body for each slot of the set, with a pointer that moves by constants only.
+            macro_rules! each {
+                        ($index:expr, |$slot:ident| $body:block) => {
+                            if let Some(set) = $table.get_ptr_mut($index) {
+                                // SAFETY: inside the set, here and below.
+                                let $slot = opaque(unsafe { &raw mut (*set).slots[0] });
+                                $body
+                                // SAFETY: see above.
+                                let $slot = opaque(unsafe { &raw mut (*set).slots[1] });
+                                $body
+                                // SAFETY: see above.
+                                let $slot = opaque(unsafe { &raw mut (*set).slots[2] });
+                                $body
+                                // SAFETY: see above.
+                                let $slot = opaque(unsafe { &raw mut (*set).slots[3] });
+                                $body
+                            }
+                        };
+                    }
+
+            #[inline(never)]
+            pub fn visit(index: u32, key: &[u64; 3], increment: u64) -> u32 {
+                let mut answer = NO_ROOM;
+                each!(index, |slot| {
+                    let difference = $difference(slot, key);
+                    if difference == 0 || difference == BANNED {
+                        let packed = get!(slot, packed) + increment;
+                        // SAFETY: this CPU's own slot.
+                        unsafe { (&raw mut (*slot).packed).write_volatile(packed) };
+                        let verdict = if difference == 0 {
+                            COUNTED
+                        } else {
+                            BANNED_SLOT
+                        };
+                        return verdict + u32::from(packed & FULL != 0);
+                    }
+                    if $free(slot) {
+                        answer = ROOM;
+                    }
+                });
+                answer
+            }
+
+            #[inline(never)]
+            pub fn claim(index: u32, key: &[u64; 3], verdict: u64, increment: u64) -> u32 {
+                each!(index, |slot| {
+                    if $free(slot) {
+                        $write(slot, key, verdict);
+                        // SAFETY: this CPU's own slot.
+                        unsafe { (&raw mut (*slot).packed).write_volatile(increment) };
+                        return 1;
+                    }
+                });
+                0
+            }
+
+            /// Copies the slot with the fewest packets that is not banned.
+            #[inline(never)]
+            pub fn smallest(index: u32, secret: u64, into: &mut Contents) -> u32 {
+                let mut fewest = u64::MAX;
+                each!(index, |slot| {
+                    let packed = get!(slot, packed);
+                    if packed < fewest && !$free(slot) && !$read(slot, secret, into, false) {
+                        fewest = packed;
+                        into.packed = packed;
+                        $read(slot, secret, into, true);
+                    }
+                });
+                u32::from(fewest != u64::MAX)
+            }
+
+            #[inline(never)]
+            pub fn release(index: u32, key: &[u64; 3]) -> u32 {
+                each!(index, |slot| {
+                    if $difference(slot, key) == 0 {
+                        // SAFETY: this CPU's own slot.
+                        unsafe {
+                            let words = slot.cast::<u64>();
+                            for word in 0..$words {
+                                words.add(word).write_volatile(0);
+                            }
+                        }
+                        return 1;
+                    }
+                });
+                0
+            }
+
+            /// Empties the destination's counter, if it is full.
+            #[inline(never)]
+            pub fn take(index: u32, key: &[u64; 3], into: &mut Contents) -> u32 {
+                each!(index, |slot| {
+                    let difference = $difference(slot, key);
+                    if difference == 0 || difference == BANNED {
+                        let packed = get!(slot, packed);
+                        if packed & FULL == 0 {
+                            return NO_ROOM;
+                        }
+                        into.packed = packed;
+                        // SAFETY: this CPU's own slot.
+                        unsafe { (&raw mut (*slot).packed).write_volatile(0) };
+                        return if difference == 0 {
+                            COUNTED
+                        } else {
+                            BANNED_SLOT
+                        };
+                    }
+                });
+                NO_ROOM
+            }
+        }
+    };
+}
+
+operations!(
+    v4,
+    FRONT4,
+    2,
+    |slot: *mut Slot4| get!(slot, key) == 0,
+    |slot: *mut Slot4, key: &[u64; 3]| get!(slot, key) ^ key[0],
+    |slot: *mut Slot4, secret: u64, into: &mut Contents, whole: bool| {
+        let key = get!(slot, key);
+        if whole {
+            into.key[0] = key;
+        }
+        (key ^ secret) & BANNED != 0
+    },
+    // SAFETY: this CPU's own slot.
+    |slot: *mut Slot4, key: &[u64; 3], verdict: u64| unsafe {
+        (&raw mut (*slot).key).write_volatile(key[0] ^ verdict)
+    }
+);
+
+operations!(
+    v6,
+    FRONT6,
+    4,
+    |slot: *mut Slot6| get!(slot, tag) == 0,
+    |slot: *mut Slot6, key: &[u64; 3]| {
+        if get!(slot, destination[0]) == key[0] && get!(slot, destination[1]) == key[1] {
+            get!(slot, tag) ^ key[2]
+        } else {
+            ELSEWHERE
+        }
+    },
+    |slot: *mut Slot6, _secret: u64, into: &mut Contents, whole: bool| {
+        let tag = get!(slot, tag);
+        if whole {
+            into.key = [get!(slot, destination[0]), get!(slot, destination[1]), tag];
+        }
+        tag & BANNED != 0
+    },
+    // SAFETY: this CPU's own slot.
+    |slot: *mut Slot6, key: &[u64; 3], verdict: u64| unsafe {
+        (&raw mut (*slot).destination[0]).write_volatile(key[0]);
+        (&raw mut (*slot).destination[1]).write_volatile(key[1]);
+        (&raw mut (*slot).tag).write_volatile(key[2] ^ verdict);
+    }
+);
+
+impl Contents {
+    #[inline(always)]
+    pub const fn new() -> Self {
+        Self {
+            key: [0; 3],
+            packed: 0,
+        }
+    }
+}
+
+impl Spot {
+    /// Where the destination of `key` has its place, counted for the source with this number.
+    #[inline(always)]
+    pub fn new(cpu: *mut Cpu, word: u64, key: &Key, source: u32) -> Self {
+        let tag = u64::from(source) | IN_USE;
+        if key.is_ipv4() {
+            let destination = u64::from(u32::from_be(key.destination[3]));
+            let key = destination | u64::from(source) << SOURCE_SHIFT | IN_USE;
+            let key = key ^ get!(cpu, secret);
+            return Self {
+                key: [key, 0, 0],
+                index: set4(word, get!(cpu, multiplier), key),
+                is_ipv4: true,
+            };
+        }
+        let destination = key.destination_words();
+        let multipliers = [get!(cpu, multipliers6[0]), get!(cpu, multipliers6[1])];
+        Self {
+            key: [destination[0], destination[1], tag],
+            index: set6(word, multipliers, destination, tag),
+            is_ipv4: false,
+        }
+    }
+
+    /// Adds to the destination, if it has a slot.
+    #[inline(always)]
+    pub fn visit(&self, increment: u64) -> u32 {
+        if self.is_ipv4 {
+            v4::visit(self.index, &self.key, increment)
+        } else {
+            v6::visit(self.index, &self.key, increment)
+        }
+    }
+
+    /// Takes a free slot. False: there is none.
+    #[inline(always)]
+    pub fn claim(&self, lane: *mut Lane, banned: bool, increment: u64) -> bool {
+        let verdict = if banned { BANNED } else { 0 };
+        // SAFETY: this CPU's own totals.
+        unsafe {
+            if self.is_ipv4 {
+                let claimed = v4::claim(self.index, &self.key, verdict, increment) != 0;
+                (*lane).taken[0] += u64::from(claimed);
+                claimed
+            } else {
+                let claimed = v6::claim(self.index, &self.key, verdict, increment) != 0;
+                (*lane).taken[1] += u64::from(claimed);
+                claimed
+            }
+        }
+    }
+
+    /// Copies the slot of the same set that has the fewest packets.
+    #[inline(always)]
+    pub fn smallest(&self, cpu: *mut Cpu, into: &mut Contents) -> bool {
+        if self.is_ipv4 {
+            v4::smallest(self.index, get!(cpu, secret), into) != 0
+        } else {
+            v6::smallest(self.index, 0, into) != 0
+        }
+    }
+
+    /// Frees the slot that [`Self::smallest`] has copied.
+    #[inline(always)]
+    pub fn release(&self, victim: &Contents) -> bool {
+        if self.is_ipv4 {
+            v4::release(self.index, &victim.key) != 0
+        } else {
+            v6::release(self.index, &victim.key) != 0
+        }
+    }
+
+    /// Empties the destination's counter, if it is full.
+    #[inline(always)]
+    pub fn take(&self, into: &mut Contents) -> u32 {
+        if self.is_ipv4 {
+            v4::take(self.index, &self.key, into)
+        } else {
+            v6::take(self.index, &self.key, into)
+        }
+    }
+
+    /// Destination of a slot of this family, and the number of its source.
+    #[inline(always)]
+    pub fn decode(&self, cpu: *mut Cpu, contents: &Contents) -> ([u32; 4], u32) {
+        if self.is_ipv4 {
+            let key = contents.key[0] ^ get!(cpu, secret);
+            let source = (key >> SOURCE_SHIFT) as u32 & (SOURCE_NUMBERS - 1);
+            return ([0, 0, MAPPED, (key as u32).to_be()], source);
+        }
+        let [one, other, tag] = contents.key;
+        (
+            [one as u32, (one >> 32) as u32, other as u32, (other >> 32) as u32],
+            tag as u32 & (SOURCE_NUMBERS - 1),
+        )
+    }
+}

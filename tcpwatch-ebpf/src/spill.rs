@@ -1,0 +1,69 @@
+//! The tables behind the front table, which all CPUs share: the spill and the ban counters.
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::maps::lpm_trie;
+use tcpwatch_common::front::Lane;
+use tcpwatch_common::{Address, BAN_IPV6, Counts, FlowKey, POLICY_BANS, Policy};
+
+use crate::atomic;
+use crate::maps::Side;
+use crate::parse::Key;
+
+const ADDRESS_BITS: u32 = size_of::<Address>() as u32 * 8;
+
+/// Adds to a destination of the spill, if it is there.
+#[inline(always)]
+pub fn add_to_known(side: &Side, key: &FlowKey, counts: Counts) -> bool {
+    let known = side.spill.get_ptr_mut(key);
+    if let Some(sum) = known {
+        add_shared(sum, counts);
+    }
+    known.is_some()
+}
+
+/// Adds to a destination of the spill, which it makes if it is not there. False: there is no room (or no memory).
+#[inline(always)]
+pub fn put(side: &Side, lane: *mut Lane, key: &FlowKey, counts: Counts) -> bool {
+    if add_to_known(side, key, counts) {
+        return true;
+    }
+    if side.spill.insert(key, counts, u64::from(BPF_NOEXIST)).is_ok() {
+        // Atomic for PREEMPT_RT, and entries are rarely made.
+        // SAFETY: a word of a map value.
+        unsafe { atomic::add(&raw mut (*lane).spilled, 1) };
+        return true;
+    }
+    // Another CPU may have been first with the same key.
+    add_to_known(side, key, counts)
+}
+
+/// Number of the banned prefix that the destination is in.
+#[inline(always)]
+pub fn ban(side: &Side, policy: &Policy, key: &Key) -> Option<u32> {
+    if policy.flags & POLICY_BANS == 0 {
+        return None;
+    }
+    let ban = side
+        .bans
+        .get(lpm_trie::Key::new(ADDRESS_BITS, key.flow().destination))?;
+    // ::/0 and its like contain the mapped form of every IPv4 address, but do not mean it.
+    (!key.is_ipv4() || *ban & BAN_IPV6 == 0).then_some(*ban & !BAN_IPV6)
+}
+
+/// Adds to a banned prefix.
+#[inline(always)]
+pub fn add_to_ban(side: &Side, ban: u32, counts: Counts) {
+    if let Some(sum) = side.ban_counts.get_ptr_mut(ban) {
+        add_shared(sum, counts);
+    }
+}
+
+/// Adds to a value that all CPUs share.
+#[inline(always)]
+pub fn add_shared(sum: *mut Counts, counts: Counts) {
+    // SAFETY: points to a map value, whose two words are 8-byte aligned and live as long as the program runs.
+    unsafe {
+        atomic::add(&raw mut (*sum).packets, counts.packets);
+        atomic::add(&raw mut (*sum).bytes, counts.bytes);
+    }
+}

@@ -1,0 +1,330 @@
+//! The front table from this side: mapped memory. Which region each CPU counts in, and what is in it.
+
+use std::io;
+use std::ops::Range;
+
+use aya::Ebpf;
+use tcpwatch_common::front::{
+    BANNED, Cpu, IN_USE, NO_REGION, ODD, SHIFT_AT, SOURCE_NUMBERS, SOURCE_SHIFT, Set4, Set6, Usual, WAYS,
+    unpack,
+};
+use tcpwatch_common::{Address, Counts, FlowKey, Outcome, SourceKey, Totals, mapped};
+
+use super::capacity::{Fill, Sizing};
+use super::drain::Generation;
+use super::shared::{Shared, publish, random};
+use super::tables::{TableError, call_error, descriptor};
+
+/// How the maps are laid out; must be known before they are made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Numbers of CPUs are smaller.
+    pub cpus: u32,
+    /// The CPUs that have a region. Others, plugged in later, count in the spill.
+    pub with_region: Vec<u32>,
+    /// Sets of a region, as a power of two.
+    pub bits: u32,
+}
+
+impl Layout {
+    /// Sets of all regions together.
+    #[must_use]
+    pub fn sets(&self) -> u32 {
+        ((self.with_region.len() as u32 * 2) << self.bits).max(1)
+    }
+
+    /// Sets of a CPU's region in a generation.
+    fn region(&self, position: usize, generation: Generation) -> u32 {
+        ((position * 2 + generation.index()) as u32) << self.bits
+    }
+}
+
+/// Own sources by their numbers in a generation's slots.
+pub type Numbers = Vec<SourceKey>;
+
+/// What a generation's front table holds.
+#[derive(Debug, Default)]
+pub struct Contents {
+    /// Counted destinations.
+    pub destinations: Vec<(FlowKey, Counts)>,
+    /// Banned destinations.
+    pub banned: Vec<(Address, Counts)>,
+}
+
+/// The mapped tables.
+#[derive(Debug)]
+pub struct Front {
+    layout: Layout,
+    cpus: Shared<Cpu>,
+    v4: Shared<Set4>,
+    v6: Shared<Set6>,
+    secret: u64,
+    sizing: Sizing,
+    /// Sets in use, as a power of two, by generation.
+    bits: [u32; 2],
+    /// All CPUs count in the first one's region. For the test that shows that this loses.
+    one_region: bool,
+}
+
+impl Front {
+    /// Maps the tables of a freshly loaded object and has every CPU count in generation 0.
+    ///
+    /// # Errors
+    /// A map is missing, or the kernel refuses.
+    pub fn take(ebpf: &Ebpf, layout: Layout) -> Result<Self, TableError> {
+        let error = |map| call_error("map the table into memory", map);
+        let sets = layout.sets() as usize;
+        let cpus = Shared::map(descriptor(ebpf, "CPUS")?, layout.cpus as usize).map_err(error("CPUS"))?;
+        let v4 = Shared::map(descriptor(ebpf, "FRONT4")?, sets).map_err(error("FRONT4"))?;
+        let v6 = Shared::map(descriptor(ebpf, "FRONT6")?, sets).map_err(error("FRONT6"))?;
+        let sizing = Sizing::new(layout.bits);
+        let mut front = Self {
+            cpus,
+            v4,
+            v6,
+            secret: 0,
+            bits: [sizing.bits(); 2],
+            sizing,
+            one_region: false,
+            layout,
+        };
+        front.keep_secrets().map_err(error("CPUS"))?;
+        front.flip(Generation::Even);
+        Ok(front)
+    }
+
+    fn keep_secrets(&mut self) -> io::Result<()> {
+        let [secret, multiplier, one, other] = random()?;
+        // Nothing but destination and source is hidden: the two bits above stay readable.
+        self.secret = secret & !(IN_USE | BANNED);
+        for cpu in 0..self.layout.cpus as usize {
+            let cpu = self.cpus.at(cpu);
+            // SAFETY: inside the mapping, and no program runs yet.
+            unsafe {
+                (*cpu).secret = self.secret;
+                (*cpu).multiplier = multiplier | 1;
+                (*cpu).multipliers6 = [one | 1, other | 1];
+            }
+        }
+        Ok(())
+    }
+
+    /// The source that most packets came from, and its interface and number, for each family. `generation` must be the
+    /// spare one, or nothing attached.
+    pub fn set_usual(
+        &self,
+        generation: Generation,
+        v4: Option<(SourceKey, u32)>,
+        v6: Option<(SourceKey, u32)>,
+    ) {
+        let mut usual = Usual::default();
+        if let Some((source, number)) = v4 {
+            let [.., a, b, c, d] = source.address;
+            usual.source4 = u32::from_ne_bytes([a, b, c, d]);
+            usual.ifindex4 = source.ifindex;
+            usual.key4 = (u64::from(number) << SOURCE_SHIFT | IN_USE) ^ self.secret;
+        }
+        if let Some((source, number)) = v6 {
+            usual.source6 = words(source.address);
+            usual.ifindex6 = source.ifindex;
+            usual.tag6 = u64::from(number) | IN_USE;
+        }
+        for cpu in 0..self.layout.cpus as usize {
+            let cpu = self.cpus.at(cpu);
+            // SAFETY: inside the mapping; nobody reads the spare generation's part.
+            unsafe {
+                let place = &raw mut (*cpu).usual[generation.index()];
+                usual.seen = (*place).seen;
+                usual.counted = (*place).counted;
+                place.write_volatile(usual);
+            }
+        }
+    }
+
+    /// Has every CPU count in `to` from now on, one after the other.
+    pub fn flip(&mut self, to: Generation) {
+        let bits = self.sizing.bits();
+        self.bits[to.index()] = bits;
+        let odd = if to == Generation::Odd { ODD } else { 0 };
+        let shift = u64::from(u64::BITS - bits) << SHIFT_AT;
+        for cpu in 0..self.layout.cpus {
+            let position = self.layout.with_region.iter().position(|with| *with == cpu);
+            let first = match position {
+                Some(_) if self.one_region => self.layout.region(0, to),
+                Some(position) => self.layout.region(position, to),
+                None => NO_REGION,
+            };
+            let cpu = self.cpus.at(cpu as usize);
+            // SAFETY: inside the mapping, which lives as long as `self`; the first field of an aligned struct.
+            unsafe { publish(&raw mut (*cpu).word, odd | shift | u64::from(first)) };
+        }
+    }
+
+    /// Has all CPUs count in the same region from the next flip on: loses counts. For the test that shows so.
+    pub const fn share_one_region(&mut self) {
+        self.one_region = true;
+    }
+
+    /// The totals of a generation.
+    pub fn totals(&self, generation: Generation) -> Totals {
+        let mut totals = Totals::default();
+        for cpu in 0..self.layout.cpus as usize {
+            let cpu = self.cpus.copy(cpu);
+            let (lane, usual) = (cpu.lanes[generation.index()], cpu.usual[generation.index()]);
+            let mut seen = lane.seen;
+            seen.add(unpack(usual.seen));
+            totals.skbs = totals.skbs.wrapping_add(seen.packets).wrapping_sub(lane.extra);
+            totals.seen.add(seen);
+            for (sum, outcome) in totals.outcomes.iter_mut().zip(lane.outcomes) {
+                sum.add(outcome);
+            }
+            totals.outcomes[Outcome::Counted as usize].add(unpack(usual.counted));
+        }
+        totals
+    }
+
+    /// Everything in the slots of a generation.
+    pub fn read(&self, generation: Generation, numbers: &Numbers) -> Contents {
+        let mut contents = Contents::default();
+        for (position, cpu) in self.layout.with_region.iter().enumerate() {
+            let taken = self.cpus.copy(*cpu as usize).lanes[generation.index()].taken;
+            // What no slot was taken of is empty: not even looked at.
+            if taken[0] > 0 || self.one_region {
+                for set in self.in_use(position, generation) {
+                    self.read4(set, numbers, &mut contents);
+                }
+            }
+            if taken[1] > 0 || self.one_region {
+                for set in self.in_use(position, generation) {
+                    self.read6(set, numbers, &mut contents);
+                }
+            }
+        }
+        contents
+    }
+
+    fn read4(&self, set: usize, numbers: &Numbers, contents: &mut Contents) {
+        for slot in self.v4.copy(set).slots.into_iter().filter(|slot| slot.key != 0) {
+            let key = slot.key ^ self.secret;
+            let number = (key >> SOURCE_SHIFT) as u32 & (SOURCE_NUMBERS - 1);
+            let address = mapped((key as u32).to_be_bytes());
+            contents.add(
+                address,
+                key & BANNED != 0,
+                numbers.get(number as usize),
+                slot.packed,
+            );
+        }
+    }
+
+    fn read6(&self, set: usize, numbers: &Numbers, contents: &mut Contents) {
+        for slot in self.v6.copy(set).slots.into_iter().filter(|slot| slot.tag != 0) {
+            let number = slot.tag as u32 & (SOURCE_NUMBERS - 1);
+            let address = address(slot.destination);
+            contents.add(
+                address,
+                slot.tag & BANNED != 0,
+                numbers.get(number as usize),
+                slot.packed,
+            );
+        }
+    }
+
+    /// The sets of a region that packets of the generation were counted in.
+    fn in_use(&self, position: usize, generation: Generation) -> Range<usize> {
+        let first = self.layout.region(position, generation) as usize;
+        first..first + (1 << self.bits[generation.index()])
+    }
+
+    /// Empties a generation, and takes note of how full it was.
+    pub fn clear(&mut self, generation: Generation) {
+        let mut most = 0;
+        for (position, cpu) in self.layout.with_region.iter().enumerate() {
+            let sets = self.in_use(position, generation);
+            let lane = self.cpus.copy(*cpu as usize).lanes[generation.index()];
+            if lane.taken[0] > 0 || self.one_region {
+                self.v4.clear(sets.start, sets.len());
+            }
+            if lane.taken[1] > 0 || self.one_region {
+                self.v6.clear(sets.start, sets.len());
+            }
+            let [v4, v6] = lane.taken.map(|taken| taken.saturating_sub(lane.evicted));
+            most = most.max(v4.max(v6) + lane.spilled);
+        }
+        self.sizing.note(most);
+        self.clear_totals(generation);
+    }
+
+    fn clear_totals(&self, generation: Generation) {
+        for cpu in 0..self.layout.cpus as usize {
+            let cpu = self.cpus.at(cpu);
+            // SAFETY: inside the mapping; no program writes the generation.
+            unsafe {
+                (*cpu).lanes[generation.index()] = Default::default();
+                (*cpu).usual[generation.index()].seen = 0;
+                (*cpu).usual[generation.index()].counted = 0;
+            }
+        }
+    }
+
+    /// Empties the slots of a generation in use: loses counts. For the test that shows so.
+    pub fn clear_live(&self, generation: Generation) {
+        for position in 0..self.layout.with_region.len() {
+            let sets = self.in_use(position, generation);
+            self.v4.clear(sets.start, sets.len());
+            self.v6.clear(sets.start, sets.len());
+        }
+    }
+
+    /// How full a generation is, while packets are counted in it.
+    pub fn fill(&self, generation: Generation, room: u64) -> Fill {
+        let bits = self.bits[generation.index()];
+        let slots = (WAYS as u64) << bits;
+        let mut fill = Fill {
+            room,
+            ..Fill::default()
+        };
+        for cpu in 0..self.layout.cpus as usize {
+            let lane = self.cpus.copy(cpu).lanes[generation.index()];
+            fill.spilled += lane.spilled;
+            let used = lane.taken[0].max(lane.taken[1]);
+            fill.cramped |= bits < self.layout.bits && used * 2 >= slots;
+        }
+        fill
+    }
+}
+
+impl Contents {
+    fn add(&mut self, destination: Address, banned: bool, source: Option<&SourceKey>, packed: u64) {
+        let counts = unpack(packed);
+        if counts == Counts::default() {
+            // Emptied on the way, when it was full.
+        } else if banned {
+            self.banned.push((destination, counts));
+        } else if let Some(source) = source {
+            let key = FlowKey {
+                destination,
+                source: source.address,
+                ifindex: source.ifindex,
+            };
+            self.destinations.push((key, counts));
+        }
+    }
+}
+
+/// An address as the kernel loads it.
+fn words(address: Address) -> [u64; 2] {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address;
+    [
+        u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
+        u64::from_ne_bytes([i, j, k, l, m, n, o, p]),
+    ]
+}
+
+fn address(words: [u64; 2]) -> Address {
+    let mut address = Address::default();
+    for (bytes, word) in address.chunks_exact_mut(8).zip(words) {
+        bytes.copy_from_slice(&word.to_ne_bytes());
+    }
+    address
+}
