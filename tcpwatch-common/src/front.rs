@@ -103,7 +103,7 @@ const fn set(word: u64, hash: u64) -> u32 {
     (word as u32).wrapping_add((hash >> ((word >> SHIFT_AT) & 63)) as u32)
 }
 
-/// What a packet from the usual sources needs to be counted, for one generation: one cache line.
+/// What an IPv4 packet from the usual source needs to be counted, for one generation: one cache line.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usual {
@@ -113,16 +113,28 @@ pub struct Usual {
     pub source4: u32,
     /// Its interface.
     pub ifindex4: u32,
-    /// Packed: everything that was counted on the short way.
+    /// Packed: everything that was counted on the short way, of both families.
     pub seen: u64,
     /// Packed: what of it was counted under a destination.
     pub counted: u64,
-    /// The IPv6 own source that has most packets, as it lies in the packet; 0: none.
-    pub source6: [u64; 2],
+    /// Packets on the wire more than socket buffers, on the short way.
+    pub extra: u64,
+    /// What [`Cpu::word`] is while the generation is in use, for what a packet does after it was counted.
+    pub word: u64,
+    /// Zero.
+    pub padding: [u64; 2],
+}
+
+/// The same for IPv6.
+#[repr(C, align(32))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usual6 {
+    /// The own source that has most packets, as it lies in the packet; 0: none.
+    pub source: [u64; 2],
     /// Tag of its slots.
-    pub tag6: u64,
+    pub tag: u64,
     /// Its interface.
-    pub ifindex6: u32,
+    pub ifindex: u32,
     /// Zero.
     pub padding: u32,
 }
@@ -135,7 +147,7 @@ pub struct Lane {
     pub seen: Counts,
     /// By outcome; `counted` without what is still in [`Usual::counted`].
     pub outcomes: [Counts; OUTCOMES],
-    /// Packets on the wire more than socket buffers.
+    /// Packets on the wire more than socket buffers, but for [`Usual::extra`].
     pub extra: u64,
     /// Packets that found neither their slot nor a free one.
     pub missed: u64,
@@ -165,6 +177,8 @@ pub struct Cpu {
     /// By generation.
     pub usual: [Usual; GENERATIONS],
     /// By generation.
+    pub usual6: [Usual6; GENERATIONS],
+    /// By generation.
     pub lanes: [Lane; GENERATIONS],
 }
 
@@ -172,6 +186,7 @@ const _: () = {
     assert!(size_of::<Set4>() == 64);
     assert!(size_of::<Set6>() == 128);
     assert!(size_of::<Usual>() == 64);
+    assert!(size_of::<Usual6>() == 32);
     assert!(size_of::<Lane>() == 192);
     assert!(size_of::<Cpu>() == 1024);
 };

@@ -27,10 +27,12 @@ struct Here {
 
 /// Puts one socket buffer into its bucket. `RT`: tasks can interrupt each other inside the hook, so that nothing belongs to
 /// one CPU alone: every addition is atomic, and the front table is not used.
+///
+/// Answers with the word of a generation whose front table must be seen to ([`settle`]), or 0.
 #[inline(always)]
-pub fn packet<const RT: bool>(ctx: &TcContext, parsed: Parsed<'_>) {
+pub fn packet<const RT: bool>(ctx: &TcContext, parsed: Parsed<'_>) -> u64 {
     let wire = on_the_wire(ctx, &parsed);
-    let Some(cpu) = this_cpu() else { return };
+    let Some(cpu) = this_cpu() else { return 0 };
     // Read once: everything that this packet writes goes to the same generation.
     let word = get!(cpu, word);
     let here = Here {
@@ -39,6 +41,7 @@ pub fn packet<const RT: bool>(ctx: &TcContext, parsed: Parsed<'_>) {
         usual: usual(cpu, word),
         word,
     };
+    let mut unsettled = false;
     // SAFETY: this CPU's totals.
     unsafe {
         add_own::<RT>(&raw mut (*here.lane).seen, wire);
@@ -49,8 +52,10 @@ pub fn packet<const RT: bool>(ctx: &TcContext, parsed: Parsed<'_>) {
     let outcome = match parsed {
         // One branch for each generation, not a reference to one of them: with a map that the verifier does not know as a
         // constant, look-ups are no longer inlined.
-        Parsed::Ip { key, .. } if word.cast_signed() < 0 => classify::<RT>(&here, key, wire, &SIDE_1, 1),
-        Parsed::Ip { key, .. } => classify::<RT>(&here, key, wire, &SIDE_0, 0),
+        Parsed::Ip { key, .. } if word.cast_signed() < 0 => {
+            classify::<RT>(&here, key, wire, &SIDE_1, 1, &mut unsettled)
+        }
+        Parsed::Ip { key, .. } => classify::<RT>(&here, key, wire, &SIDE_0, 0, &mut unsettled),
         Parsed::Not(outcome) => outcome,
         // The copying parser reaches everything.
         Parsed::OutOfReach => Outcome::Malformed,
@@ -77,6 +82,7 @@ pub fn packet<const RT: bool>(ctx: &TcContext, parsed: Parsed<'_>) {
         Outcome::Counted => put!(Counted),
         Outcome::Overflow => put!(Overflow),
     }
+    if unsettled { word } else { 0 }
 }
 
 /// Finds the outcome in the order that docs/accounting.md gives, and counts the destination or the ban.
@@ -90,6 +96,7 @@ fn classify<const RT: bool>(
     wire: Counts,
     side: &Side,
     generation: u32,
+    unsettled: &mut bool,
 ) -> Outcome {
     let Some(policy) = POLICY.get(generation) else {
         return Outcome::OtherSource;
@@ -105,9 +112,19 @@ fn classify<const RT: bool>(
     let room = match spot.visit(increment) {
         front::COUNTED => return Outcome::Counted,
         front::BANNED_SLOT => return Outcome::Banned,
-        front::COUNTED_FULL | front::BANNED_FULL => return empty_slot(here, &spot, key, side, policy),
+        front::COUNTED_FULL => {
+            *unsettled = true;
+            return Outcome::Counted;
+        }
+        front::BANNED_FULL => {
+            *unsettled = true;
+            return Outcome::Banned;
+        }
         front::ROOM => true,
-        _ => make_room(here, &spot, side),
+        _ => {
+            *unsettled = asks_for_room(here);
+            false
+        }
     };
     if !room && spill::add_to_known(side, key.flow(), wire) {
         return Outcome::Counted;
@@ -171,31 +188,32 @@ fn source<const RT: bool>(here: &Here, key: &mut Key, side: &Side, policy: &Poli
     Some(number.map_or(0, |number| unsafe { *number }))
 }
 
-/// Once in a while, moves the destination with the fewest packets from the full set to the spill. True: a slot is free now.
+/// Whether it is time for a set to be given a free slot.
 #[inline(always)]
-fn make_room(here: &Here, spot: &Spot, side: &Side) -> bool {
+fn asks_for_room(here: &Here) -> bool {
     // SAFETY: this CPU's totals.
     let missed = unsafe {
         (*here.lane).missed += 1;
         (*here.lane).missed
     };
-    if missed % ADMISSION != 0 {
-        return false;
-    }
+    missed.is_multiple_of(ADMISSION)
+}
+
+/// Moves the destination with the fewest packets from a full set to the spill, so that the next one that comes takes its slot.
+#[inline(always)]
+fn make_room(here: &Here, spot: &Spot, side: &Side) {
     let mut victim = Contents::new();
     if !spot.smallest(here.cpu, &mut victim) {
-        return false;
+        return;
     }
     let (destination, number) = spot.decode(here.cpu, &victim);
-    let Some(key) = key_of(side, destination, number) else {
-        return false;
-    };
-    let moved = spill::put(side, here.lane, key.flow(), unpack(victim.packed));
-    if moved {
+    if let Some(key) = key_of(side, destination, number)
+        && spill::put(side, here.lane, key.flow(), unpack(victim.packed))
+        && spot.release(&victim)
+    {
         // SAFETY: this CPU's totals.
         unsafe { (*here.lane).evicted += 1 };
     }
-    moved && spot.release(&victim)
 }
 
 /// The whole key of a destination that has a slot.
@@ -211,7 +229,8 @@ fn key_of(side: &Side, destination: [u32; 4], number: u32) -> Option<Key> {
     })
 }
 
-/// Empties the counters of a packet that was counted on the short way, in the generation of `word`, when one is full.
+/// Sees to the front table after a packet, in the generation of `word`: empties counters that it has filled, its slot's and
+/// those of the short way's totals, or gives its set a free slot.
 #[inline(always)]
 pub fn settle(parsed: Parsed<'_>, word: u64) {
     let Some(cpu) = this_cpu() else { return };
@@ -241,42 +260,31 @@ fn settle_slot(here: &Here, key: &mut Key, side: &Side, generation: u32) {
     if let Some(policy) = POLICY.get(generation)
         && let Some(source) = source::<false>(here, key, side, policy)
     {
-        empty_slot(
-            here,
-            &Spot::new(here.cpu, here.word, key, source),
-            key,
-            side,
-            policy,
-        );
+        let spot = Spot::new(here.cpu, here.word, key, source);
+        let mut full = Contents::new();
+        match spot.take(&mut full) {
+            front::NO_ROOM => make_room(here, &spot, side),
+            front::HELD => {}
+            verdict => empty_slot(here, verdict, unpack(full.packed), key, side, policy),
+        }
     }
 }
 
-/// Moves what a full slot has counted to the tables behind. What they have no room for is lost as `overflow`, not from the
-/// totals. Says what became of the packet that has filled it.
+/// Moves what a full slot had counted to the tables behind. What they have no room for is lost as `overflow`, not from the
+/// totals.
 #[inline(always)]
-fn empty_slot(here: &Here, spot: &Spot, key: &Key, side: &Side, policy: &Policy) -> Outcome {
-    let mut full = Contents::new();
-    match spot.take(&mut full) {
-        front::COUNTED => {
-            let counts = unpack(full.packed);
-            if !spill::put(side, here.lane, key.flow(), counts) {
-                // SAFETY: this CPU's totals.
-                unsafe {
-                    let outcomes = &raw mut (*here.lane).outcomes;
-                    (*outcomes)[Outcome::Counted as usize].subtract(counts);
-                    (*outcomes)[Outcome::Overflow as usize].add(counts);
-                }
-            }
-            Outcome::Counted
+fn empty_slot(here: &Here, verdict: u32, counts: Counts, key: &Key, side: &Side, policy: &Policy) {
+    if verdict == front::BANNED_SLOT {
+        if let Some(ban) = spill::ban(side, policy, key) {
+            spill::add_to_ban(side, ban, counts);
         }
-        front::BANNED_SLOT => {
-            if let Some(ban) = spill::ban(side, policy, key) {
-                spill::add_to_ban(side, ban, unpack(full.packed));
-            }
-            Outcome::Banned
+    } else if !spill::put(side, here.lane, key.flow(), counts) {
+        // SAFETY: this CPU's totals.
+        unsafe {
+            let outcomes = &raw mut (*here.lane).outcomes;
+            (*outcomes)[Outcome::Counted as usize].subtract(counts);
+            (*outcomes)[Outcome::Overflow as usize].add(counts);
         }
-        // Nothing is full: only the totals were.
-        _ => Outcome::Counted,
     }
 }
 

@@ -10,7 +10,7 @@ use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::programs::TcContext;
 use network_types::eth::{EthHdr, EtherType};
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
-use tcpwatch_common::front::{Cpu, FULL, Lane, MOST_BYTES, PACKET, Usual, set4, set6};
+use tcpwatch_common::front::{Cpu, FULL, Lane, MOST_BYTES, PACKET, Usual, Usual6, set4, set6};
 
 use crate::maps::{CPUS, FRONT4, FRONT6};
 use crate::parse::{ifindex, skb};
@@ -22,7 +22,7 @@ const VERSION_IHL: u8 = 0x45;
 pub enum Done {
     /// It is in its bucket.
     Counted,
-    /// The same, and a packed counter of the generation in this word must be emptied.
+    /// The same, and a packed counter of the generation that this word names must be emptied.
     Full(u64),
     /// Nothing was done.
     No,
@@ -143,13 +143,17 @@ fn ipv4(ctx: &TcContext, cpu: *mut Cpu, header: usize) -> Done {
             }
         }
     }
-    let increment = increment(ctx, cpu, word);
+    let increment = increment(ctx, usual);
     if increment == 0 {
         return Done::No;
     }
     // SAFETY: the packed counter of the slot.
     let full = add(unsafe { &raw mut (*slot).packed }, usual, increment);
-    if full { Done::Full(word) } else { Done::Counted }
+    if full {
+        Done::Full(get!(usual, word))
+    } else {
+        Done::Counted
+    }
 }
 
 const COUNTED: u64 = 0;
@@ -166,10 +170,10 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> u64 {
         return NO;
     }
     let word = get!(cpu, word);
-    let usual = usual(cpu, word);
-    if get!(usual, source6[0]) != load!(header + SOURCE, u64)
-        || get!(usual, source6[1]) != load!(header + SOURCE + 8, u64)
-        || get!(usual, ifindex6) != ifindex(ctx)
+    let (usual, usual6) = (usual(cpu, word), usual6(cpu, word));
+    if get!(usual6, source[0]) != load!(header + SOURCE, u64)
+        || get!(usual6, source[1]) != load!(header + SOURCE + 8, u64)
+        || get!(usual6, ifindex) != ifindex(ctx)
     {
         return NO;
     }
@@ -177,7 +181,7 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> u64 {
         load!(header + DESTINATION, u64),
         load!(header + DESTINATION + 8, u64),
     ];
-    let tag = get!(usual, tag6);
+    let tag = get!(usual6, tag);
     let multipliers = [get!(cpu, multipliers6[0]), get!(cpu, multipliers6[1])];
     let Some(set) = FRONT6.get_ptr_mut(set6(word, multipliers, to, tag)) else {
         return NO;
@@ -206,13 +210,13 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> u64 {
             }
         }
     }
-    let increment = increment(ctx, cpu, word);
+    let increment = increment(ctx, usual);
     if increment == 0 {
         return NO;
     }
     // SAFETY: the packed counter of the slot.
     let full = add(unsafe { &raw mut (*slot).packed }, usual, increment);
-    if full { word } else { COUNTED }
+    if full { get!(usual, word) } else { COUNTED }
 }
 
 /// The part of `cpu` for the generation that `word` names.
@@ -220,6 +224,17 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> u64 {
 pub fn usual(cpu: *mut Cpu, word: u64) -> *mut Usual {
     // SAFETY: inside the map value.
     let mut usual = opaque(unsafe { &raw mut (*cpu).usual[0] });
+    if word.cast_signed() < 0 {
+        // SAFETY: there are two.
+        usual = opaque(unsafe { usual.add(1) });
+    }
+    usual
+}
+
+#[inline(always)]
+fn usual6(cpu: *mut Cpu, word: u64) -> *mut Usual6 {
+    // SAFETY: inside the map value.
+    let mut usual = opaque(unsafe { &raw mut (*cpu).usual6[0] });
     if word.cast_signed() < 0 {
         // SAFETY: there are two.
         usual = opaque(unsafe { usual.add(1) });
@@ -241,11 +256,11 @@ pub fn lane(cpu: *mut Cpu, word: u64) -> *mut Lane {
 
 /// Packets and bytes as a packed counter has them; 0: not to be had here. Nothing is written when it is.
 #[inline(always)]
-fn increment(ctx: &TcContext, cpu: *mut Cpu, word: u64) -> u64 {
+fn increment(ctx: &TcContext, usual: *mut Usual) -> u64 {
     // SAFETY: context fields; the verifier turns them into loads from the socket buffer.
     let (bytes, gso_size) = unsafe { (u64::from((*skb(ctx)).wire_len), (*skb(ctx)).gso_size) };
     if gso_size != 0 {
-        return super_packet(ctx, cpu, word);
+        return super_packet(ctx, usual);
     }
     if bytes > MOST_BYTES {
         return 0;
@@ -255,14 +270,14 @@ fn increment(ctx: &TcContext, cpu: *mut Cpu, word: u64) -> u64 {
 
 /// A segmentation super-packet of as many packets as the kernel says.
 #[inline(never)]
-fn super_packet(ctx: &TcContext, cpu: *mut Cpu, word: u64) -> u64 {
+fn super_packet(ctx: &TcContext, usual: *mut Usual) -> u64 {
     // SAFETY: context fields; the verifier turns them into loads from the socket buffer.
     let (bytes, packets) = unsafe { (u64::from((*skb(ctx)).wire_len), u64::from((*skb(ctx)).gso_segs)) };
     if packets == 0 || packets > u64::from(u16::MAX) || bytes > packets * MOST_BYTES {
         return 0;
     }
     // SAFETY: this CPU's own total; nothing can fail any more.
-    unsafe { (*lane(cpu, word)).extra += packets - 1 };
+    unsafe { (*usual).extra += packets - 1 };
     packets * PACKET + bytes
 }
 

@@ -30,6 +30,8 @@ pub const BANNED_FULL: u32 = 3;
 pub const ROOM: u32 = 4;
 /// Not there, and no slot is free; or this CPU has no region.
 pub const NO_ROOM: u32 = 5;
+/// There, and not full.
+pub const HELD: u32 = 6;
 
 /// A slot's contents.
 pub struct Contents {
@@ -50,23 +52,23 @@ macro_rules! operations {
 
             /// Runs the body for each slot of the set, with a pointer that moves by constants only.
             macro_rules! each {
-                        ($index:expr, |$slot:ident| $body:block) => {
-                            if let Some(set) = $table.get_ptr_mut($index) {
-                                // SAFETY: inside the set, here and below.
-                                let $slot = opaque(unsafe { &raw mut (*set).slots[0] });
-                                $body
-                                // SAFETY: see above.
-                                let $slot = opaque(unsafe { &raw mut (*set).slots[1] });
-                                $body
-                                // SAFETY: see above.
-                                let $slot = opaque(unsafe { &raw mut (*set).slots[2] });
-                                $body
-                                // SAFETY: see above.
-                                let $slot = opaque(unsafe { &raw mut (*set).slots[3] });
-                                $body
-                            }
-                        };
-                    }
+                                        ($index:expr, |$slot:ident| $body:block) => {
+                                            if let Some(set) = $table.get_ptr_mut($index) {
+                                                // SAFETY: inside the set, here and below.
+                                                let $slot = opaque(unsafe { &raw mut (*set).slots[0] });
+                                                $body
+                                                // SAFETY: see above.
+                                                let $slot = opaque(unsafe { &raw mut (*set).slots[1] });
+                                                $body
+                                                // SAFETY: see above.
+                                                let $slot = opaque(unsafe { &raw mut (*set).slots[2] });
+                                                $body
+                                                // SAFETY: see above.
+                                                let $slot = opaque(unsafe { &raw mut (*set).slots[3] });
+                                                $body
+                                            }
+                                        };
+                                    }
 
             #[inline(never)]
             pub fn visit(index: u32, key: &[u64; 3], increment: u64) -> u32 {
@@ -136,7 +138,8 @@ macro_rules! operations {
                 0
             }
 
-            /// Empties the destination's counter, if it is full.
+            /// Empties the destination's counter, if it is full: [`COUNTED`] or [`BANNED_SLOT`], else [`HELD`] or
+            /// [`NO_ROOM`].
             #[inline(never)]
             pub fn take(index: u32, key: &[u64; 3], into: &mut Contents) -> u32 {
                 each!(index, |slot| {
@@ -144,7 +147,7 @@ macro_rules! operations {
                     if difference == 0 || difference == BANNED {
                         let packed = get!(slot, packed);
                         if packed & FULL == 0 {
-                            return NO_ROOM;
+                            return HELD;
                         }
                         into.packed = packed;
                         // SAFETY: this CPU's own slot.

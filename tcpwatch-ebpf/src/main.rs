@@ -32,14 +32,16 @@ use crate::parse::{Parsed, Slot, ethernet, raw_ip};
 /// For devices whose frames begin with an Ethernet header.
 #[classifier]
 pub fn tcpwatch_l2(ctx: TcContext) -> i32 {
-    match fast::ethernet(&ctx) {
-        Done::Counted => {}
-        Done::Full(word) => settle_l2(&ctx, word),
-        Done::No => {
-            if !long_l2::<false>(&ctx) {
-                copying_l2::<false>(&ctx);
-            }
-        }
+    let unsettled = match fast::ethernet(&ctx) {
+        Done::Counted => return TC_ACT_UNSPEC,
+        Done::Full(word) => word,
+        Done::No => match long_l2::<false>(&ctx) {
+            OUT_OF_REACH => copying_l2::<false>(&ctx),
+            unsettled => unsettled,
+        },
+    };
+    if unsettled != 0 {
+        settle_l2(&ctx, unsettled);
     }
     // Any other value would end the chain for the programs behind us (net/core/dev.c, tcx_run()).
     TC_ACT_UNSPEC
@@ -48,14 +50,16 @@ pub fn tcpwatch_l2(ctx: TcContext) -> i32 {
 /// For devices whose packets begin with the IP header: tun, WireGuard, PPP.
 #[classifier]
 pub fn tcpwatch_l3(ctx: TcContext) -> i32 {
-    match fast::raw_ip(&ctx) {
-        Done::Counted => {}
-        Done::Full(word) => settle_l3(&ctx, word),
-        Done::No => {
-            if !long_l3::<false>(&ctx) {
-                copying_l3::<false>(&ctx);
-            }
-        }
+    let unsettled = match fast::raw_ip(&ctx) {
+        Done::Counted => return TC_ACT_UNSPEC,
+        Done::Full(word) => word,
+        Done::No => match long_l3::<false>(&ctx) {
+            OUT_OF_REACH => copying_l3::<false>(&ctx),
+            unsettled => unsettled,
+        },
+    };
+    if unsettled != 0 {
+        settle_l3(&ctx, unsettled);
     }
     TC_ACT_UNSPEC
 }
@@ -63,7 +67,7 @@ pub fn tcpwatch_l3(ctx: TcContext) -> i32 {
 /// As `tcpwatch_l2`, where tasks can interrupt each other inside the hook.
 #[classifier]
 pub fn tcpwatch_l2_rt(ctx: TcContext) -> i32 {
-    if !long_l2::<true>(&ctx) {
+    if long_l2::<true>(&ctx) == OUT_OF_REACH {
         copying_l2::<true>(&ctx);
     }
     TC_ACT_UNSPEC
@@ -72,44 +76,43 @@ pub fn tcpwatch_l2_rt(ctx: TcContext) -> i32 {
 /// As `tcpwatch_l3`, where tasks can interrupt each other inside the hook.
 #[classifier]
 pub fn tcpwatch_l3_rt(ctx: TcContext) -> i32 {
-    if !long_l3::<true>(&ctx) {
+    if long_l3::<true>(&ctx) == OUT_OF_REACH {
         copying_l3::<true>(&ctx);
     }
     TC_ACT_UNSPEC
 }
 
+/// Answer of the long way, which has done nothing: a header must be copied to be read. No word of a CPU has this value, as
+/// its lower half is the number of a set.
+const OUT_OF_REACH: u64 = u64::MAX;
+
 // The long way is a function of its own, so that the short way stays short, and its rare part once more: where a header is out
-// of reach. Side by side, not one inside the other: the kernel's stack for programs has 512 bytes.
+// of reach. Side by side, not one inside the other: the kernel's stack for programs has 512 bytes. Each answers with the
+// word of a generation whose front table must be seen to, or 0.
 #[inline(never)]
-fn long_l2<const RT: bool>(ctx: &TcContext) -> bool {
+fn long_l2<const RT: bool>(ctx: &TcContext) -> u64 {
     match ethernet::<true>(ctx, &mut Slot::uninit()) {
-        Parsed::OutOfReach => false,
-        parsed => {
-            count::packet::<RT>(ctx, parsed);
-            true
-        }
+        Parsed::OutOfReach => OUT_OF_REACH,
+        parsed => count::packet::<RT>(ctx, parsed),
     }
 }
 
 #[inline(never)]
-fn long_l3<const RT: bool>(ctx: &TcContext) -> bool {
+fn long_l3<const RT: bool>(ctx: &TcContext) -> u64 {
     match raw_ip::<true>(ctx, &mut Slot::uninit()) {
-        Parsed::OutOfReach => false,
-        parsed => {
-            count::packet::<RT>(ctx, parsed);
-            true
-        }
+        Parsed::OutOfReach => OUT_OF_REACH,
+        parsed => count::packet::<RT>(ctx, parsed),
     }
 }
 
 #[inline(never)]
-fn copying_l2<const RT: bool>(ctx: &TcContext) {
-    count::packet::<RT>(ctx, ethernet::<false>(ctx, &mut Slot::uninit()));
+fn copying_l2<const RT: bool>(ctx: &TcContext) -> u64 {
+    count::packet::<RT>(ctx, ethernet::<false>(ctx, &mut Slot::uninit()))
 }
 
 #[inline(never)]
-fn copying_l3<const RT: bool>(ctx: &TcContext) {
-    count::packet::<RT>(ctx, raw_ip::<false>(ctx, &mut Slot::uninit()));
+fn copying_l3<const RT: bool>(ctx: &TcContext) -> u64 {
+    count::packet::<RT>(ctx, raw_ip::<false>(ctx, &mut Slot::uninit()))
 }
 
 #[inline(never)]

@@ -60,11 +60,11 @@ pub async fn run(
     let (present, defaults) = look(&network, &config).await?;
     let first = choose_first(&config.interfaces, &config.sources, &present, &defaults)?;
     let places = places(&config)?;
-    #[cfg_attr(
-        not(feature = "kernel-log"),
-        expect(unused_mut, reason = "only the log needs it")
-    )]
     let (mut programs, tables) = load(config.capacity)?;
+    for candidate in &first {
+        // A kernel that refuses it does so before anything is touched.
+        programs.get_mut(candidate.layer)?;
+    }
     #[cfg(feature = "kernel-log")]
     programs.follow_log()?;
     let outputs = Outputs::open(&config)?;

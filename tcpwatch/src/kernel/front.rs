@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use aya::Ebpf;
 use tcpwatch_common::front::{
-    BANNED, Cpu, IN_USE, NO_REGION, ODD, SHIFT_AT, SOURCE_NUMBERS, SOURCE_SHIFT, Set4, Set6, Usual, WAYS,
-    unpack,
+    BANNED, Cpu, IN_USE, NO_REGION, ODD, SHIFT_AT, SOURCE_NUMBERS, SOURCE_SHIFT, Set4, Set6, Usual, Usual6,
+    WAYS, unpack,
 };
 use tcpwatch_common::{Address, Counts, FlowKey, Outcome, SourceKey, Totals, mapped};
 
@@ -117,7 +117,7 @@ impl Front {
         v4: Option<(SourceKey, u32)>,
         v6: Option<(SourceKey, u32)>,
     ) {
-        let mut usual = Usual::default();
+        let (mut usual, mut usual6) = (Usual::default(), Usual6::default());
         if let Some((source, number)) = v4 {
             let [.., a, b, c, d] = source.address;
             usual.source4 = u32::from_ne_bytes([a, b, c, d]);
@@ -125,18 +125,19 @@ impl Front {
             usual.key4 = (u64::from(number) << SOURCE_SHIFT | IN_USE) ^ self.secret;
         }
         if let Some((source, number)) = v6 {
-            usual.source6 = words(source.address);
-            usual.ifindex6 = source.ifindex;
-            usual.tag6 = u64::from(number) | IN_USE;
+            usual6.source = words(source.address);
+            usual6.ifindex = source.ifindex;
+            usual6.tag = u64::from(number) | IN_USE;
         }
         for cpu in 0..self.layout.cpus as usize {
             let cpu = self.cpus.at(cpu);
-            // SAFETY: inside the mapping; nobody reads the spare generation's part.
+            // SAFETY: inside the mapping; nobody uses the spare generation's part.
             unsafe {
                 let place = &raw mut (*cpu).usual[generation.index()];
-                usual.seen = (*place).seen;
-                usual.counted = (*place).counted;
-                place.write_volatile(usual);
+                (*place).key4 = usual.key4;
+                (*place).source4 = usual.source4;
+                (*place).ifindex4 = usual.ifindex4;
+                (*cpu).usual6[generation.index()] = usual6;
             }
         }
     }
@@ -154,9 +155,13 @@ impl Front {
                 Some(position) => self.layout.region(position, to),
                 None => NO_REGION,
             };
+            let word = odd | shift | u64::from(first);
             let cpu = self.cpus.at(cpu as usize);
             // SAFETY: inside the mapping, which lives as long as `self`; the first field of an aligned struct.
-            unsafe { publish(&raw mut (*cpu).word, odd | shift | u64::from(first)) };
+            unsafe {
+                (*cpu).usual[to.index()].word = word;
+                publish(&raw mut (*cpu).word, word);
+            }
         }
     }
 
@@ -173,7 +178,10 @@ impl Front {
             let (lane, usual) = (cpu.lanes[generation.index()], cpu.usual[generation.index()]);
             let mut seen = lane.seen;
             seen.add(unpack(usual.seen));
-            totals.skbs = totals.skbs.wrapping_add(seen.packets).wrapping_sub(lane.extra);
+            totals.skbs = totals
+                .skbs
+                .wrapping_add(seen.packets)
+                .wrapping_sub(lane.extra.wrapping_add(usual.extra));
             totals.seen.add(seen);
             for (sum, outcome) in totals.outcomes.iter_mut().zip(lane.outcomes) {
                 sum.add(outcome);
@@ -263,6 +271,7 @@ impl Front {
                 (*cpu).lanes[generation.index()] = Default::default();
                 (*cpu).usual[generation.index()].seen = 0;
                 (*cpu).usual[generation.index()].counted = 0;
+                (*cpu).usual[generation.index()].extra = 0;
             }
         }
     }

@@ -54,7 +54,7 @@ pub enum LoadError {
     Tables(#[from] TableError),
 }
 
-/// The loaded programs, to be attached.
+/// The programs, to be loaded and attached.
 #[derive(Debug)]
 pub struct Programs {
     ebpf: Ebpf,
@@ -62,15 +62,15 @@ pub struct Programs {
     real_time: bool,
 }
 
-/// Loads programs and maps for this kernel. Nothing counts until a program is attached.
+/// Makes the maps for this kernel, and the programs ready. Nothing counts until a program is attached.
 ///
 /// # Errors
-/// No right, no memory for the tables, or a kernel that refuses the program.
+/// No right, or no memory for the tables.
 pub fn load(capacity: Capacity) -> Result<(Programs, KernelTables), LoadError> {
     load_for(capacity, requirements::is_preempt_rt()?)
 }
 
-/// Loads programs and maps for a kernel that does or does not let tasks interrupt each other inside the egress hook.
+/// The same for a kernel that does or does not let tasks interrupt each other inside the egress hook.
 ///
 /// # Errors
 /// As [`load`].
@@ -93,15 +93,7 @@ pub fn load_for(capacity: Capacity, real_time: bool) -> Result<(Programs, Kernel
     // No BTF: the programs are not relocated against the running kernel, and reading vmlinux's costs start-up time.
     let mut ebpf = loader.btf(None).load(OBJECT)?;
     let tables = KernelTables::take(&mut ebpf, layout, capacity.spill)?;
-    let mut programs = Programs { ebpf, real_time };
-    for layer in [LinkLayer::Ethernet, LinkLayer::None] {
-        let name = layer.program(real_time);
-        programs
-            .get_mut(layer)?
-            .load()
-            .map_err(|source| LoadError::Program { name, source })?;
-    }
-    Ok((programs, tables))
+    Ok((Programs { ebpf, real_time }, tables))
 }
 
 fn layout(capacity: Capacity, real_time: bool) -> Result<Layout, LoadError> {
@@ -138,19 +130,6 @@ fn possible_cpus() -> std::io::Result<u32> {
 fn after_the_last(list: &str) -> Option<u32> {
     let last = list.trim().rsplit([',', '-']).next()?;
     last.parse::<u32>().ok()?.checked_add(1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::after_the_last;
-
-    #[test]
-    fn the_last_number_of_a_list_of_cpus_counts() {
-        assert_eq!(after_the_last("0-127\n"), Some(128));
-        assert_eq!(after_the_last("0\n"), Some(1));
-        assert_eq!(after_the_last("0-3,8-9,12\n"), Some(13));
-        assert_eq!(after_the_last("\n"), None);
-    }
 }
 
 /// Hands what the eBPF program logs to the daemon's own log.
@@ -192,18 +171,35 @@ impl Programs {
         Ok(())
     }
 
-    /// The program for devices of this kind.
+    /// The program for devices of this kind. The kernel checks it when it is first asked for, which takes it a tenth of a second:
+    /// most hosts have devices of one kind only.
     ///
     /// # Errors
-    /// The object does not have it.
+    /// The object does not have it, or the kernel refuses it.
     pub fn get_mut(&mut self, layer: LinkLayer) -> Result<&mut SchedClassifier, LoadError> {
         let name = layer.program(self.real_time);
         let program = self
             .ebpf
             .program_mut(name)
             .ok_or(LoadError::MissingProgram(name))?;
-        program
-            .try_into()
-            .map_err(|source| LoadError::Program { name, source })
+        let refused = |source| LoadError::Program { name, source };
+        let program: &mut SchedClassifier = program.try_into().map_err(refused)?;
+        if program.fd().is_err() {
+            program.load().map_err(refused)?;
+        }
+        Ok(program)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::after_the_last;
+
+    #[test]
+    fn the_last_number_of_a_list_of_cpus_counts() {
+        assert_eq!(after_the_last("0-127\n"), Some(128));
+        assert_eq!(after_the_last("0\n"), Some(1));
+        assert_eq!(after_the_last("0-3,8-9,12\n"), Some(13));
+        assert_eq!(after_the_last("\n"), None);
     }
 }
