@@ -31,6 +31,10 @@ pub enum Done {
 /// Keeps the compiler from knowing where a pointer comes from. Else it would join two pointers into one that moves by a
 /// variable, which the verifier allows only with CAP_PERFMON.
 #[inline(always)]
+#[expect(
+    clippy::pointers_in_nomem_asm_block,
+    reason = "nothing is read or written through it there"
+)]
 pub fn opaque<T>(mut pointer: *mut T) -> *mut T {
     // SAFETY: assigns a register to itself.
     unsafe {

@@ -180,7 +180,7 @@ operations!(
     },
     // SAFETY: this CPU's own slot.
     |slot: *mut Slot4, key: &[u64; 3], verdict: u64| unsafe {
-        (&raw mut (*slot).key).write_volatile(key[0] ^ verdict)
+        (&raw mut (*slot).key).write_volatile(key[0] ^ verdict);
     }
 );
 

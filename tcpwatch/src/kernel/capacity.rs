@@ -116,12 +116,8 @@ impl Fill {
 
     /// Of the spill, in percent.
     #[must_use]
-    pub const fn percent(self) -> u64 {
-        if self.room == 0 {
-            0
-        } else {
-            self.spilled * 100 / self.room
-        }
+    pub fn percent(self) -> u64 {
+        (self.spilled * 100).checked_div(self.room).unwrap_or(0)
     }
 }
 

@@ -11,7 +11,8 @@ use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError};
 use ipnet::IpNet;
 use tcpwatch_common::front::SOURCE_NUMBERS;
 use tcpwatch_common::{
-    Address, BAN_IPV6, Counts, FlowKey, POLICY_ANY_SOURCE, POLICY_BANS, Policy, SOURCES_ROOM, SourceKey,
+    Address, BAN_IPV6, Counts, FlowKey, Outcome, POLICY_ANY_SOURCE, POLICY_BANS, Policy, SOURCES_ROOM,
+    SourceKey,
 };
 
 use super::bpf::{self, GracePeriod};
@@ -382,7 +383,7 @@ impl Tables for KernelTables {
         let contents = self.front.read(generation, &side.installed_numbers);
         let (keys, values) = bpf::read_all::<FlowKey, Counts>(side.spill.as_fd(), self.room)
             .map_err(call_error("read the spilled destinations", "SPILL"))?;
-        let mut bans = if side.installed_bans.is_empty() {
+        let mut bans = if totals.outcomes[Outcome::Banned as usize] == Counts::default() {
             Vec::new()
         } else {
             let (_, counts) =
