@@ -3,6 +3,7 @@
 pub mod assemble;
 pub mod choice;
 mod error;
+mod follow;
 mod greeting;
 mod outputs;
 pub mod watch;
@@ -319,82 +320,6 @@ impl Pipeline {
         self.warned = false;
         self.watch.forget_gone();
         self.outputs.push(record);
-    }
-
-    /// Looks at the network again. New own addresses are in force with the generation that begins here; only then is the
-    /// program attached to new interfaces, so that their first packet meets the right policy.
-    async fn follow_network(&mut self) -> Result<(), PipelineError> {
-        self.look_again = false;
-        let (present, defaults) = match look(&self.network, &self.config).await {
-            Ok(seen) => seen,
-            Err(error) => {
-                self.look_again = true;
-                tracing::warn!(
-                    "cannot follow the network's changes: {:#}",
-                    anyhow::Error::from(error)
-                );
-                return Ok(());
-            }
-        };
-        let changes = self.watch.update(&present, &defaults);
-        self.defaults = defaults;
-        if let Some(policy) = changes.policy
-            && let Some(source) = &mut self.source
-        {
-            source.set_policy(policy);
-        }
-        if !self.put_policy_in_force().await? {
-            self.look_again = true;
-            return Ok(());
-        }
-        if self.watch.attach_late(changes.attach).await {
-            self.watch.release(&changes.release);
-        } else {
-            self.look_again = true;
-        }
-        Ok(())
-    }
-
-    /// Drains until packets are counted under the policy that is wanted. False: that has to wait.
-    async fn put_policy_in_force(&mut self) -> Result<bool, PipelineError> {
-        // Two: the first may only complete a drain that had failed.
-        for _ in 0..2 {
-            if self.source.as_ref().is_some_and(CounterSource::policy_in_force) {
-                return Ok(true);
-            }
-            if let Err(error) = self.drain().await? {
-                tracing::error!(
-                    "the changed addresses take effect later, cannot drain the kernel tables: {:#}",
-                    anyhow::Error::from(error)
-                );
-                return Ok(false);
-            }
-        }
-        Ok(self.source.as_ref().is_some_and(CounterSource::policy_in_force))
-    }
-
-    /// Asks where the default route leads, which no message tells, and follows it when it has moved.
-    async fn follow_route(&mut self) -> Result<(), PipelineError> {
-        match tokio::time::timeout(ANSWER, self.network.defaults()).await {
-            Ok(Ok(defaults)) if defaults == self.defaults => Ok(()),
-            // Also when the question failed: the whole look says why.
-            Ok(_) | Err(_) => self.follow_network().await,
-        }
-    }
-
-    /// Sees to it that the program is where it should be.
-    async fn check_hooks(&mut self) -> Result<(), PipelineError> {
-        if self.hooks_checked.elapsed() < HOOK_CHECK {
-            return Ok(());
-        }
-        self.hooks_checked = Instant::now();
-        let removed = tokio::time::timeout(ANSWER, self.watch.notice_removed())
-            .await
-            .unwrap_or(false);
-        if removed || self.look_again {
-            self.follow_network().await?;
-        }
-        Ok(())
     }
 
     /// Detaches first, so that the last drain brings up everything that was ever counted.

@@ -1,25 +1,20 @@
 //! The kernel tables from this side: the steps of a drain as system calls.
 
-use std::collections::BTreeMap;
+mod side;
+
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 
 use aya::Ebpf;
-use aya::maps::lpm_trie::Key;
-use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError};
-use ipnet::IpNet;
-use tcpwatch_common::front::SOURCE_NUMBERS;
-use tcpwatch_common::{
-    Address, BAN_IPV6, Counts, FlowKey, Outcome, POLICY_ANY_SOURCE, POLICY_BANS, Policy, SOURCES_ROOM,
-    SourceKey,
-};
+use aya::maps::{Array, Map, MapData, MapError};
+use tcpwatch_common::{Address, Counts, FlowKey, Outcome, POLICY_ANY_SOURCE, POLICY_BANS, Policy, SourceKey};
 
+use self::side::{Side, is_ipv4};
 use super::bpf::{self, GracePeriod};
 use super::capacity::Fill;
 use super::drain::{Generation, Tables};
-use super::front::{Front, Layout, Numbers};
-use super::policy::{PolicySet, to_prefix};
+use super::front::{Front, Layout};
+use super::policy::PolicySet;
 use crate::tally::Drained;
 
 /// A step of a drain that failed.
@@ -58,28 +53,6 @@ pub enum TableError {
         /// Own addresses there is room for.
         room: usize,
     },
-}
-
-/// One generation's maps behind the front table.
-struct Side {
-    /// By its descriptor: it is only used in batches.
-    spill: OwnedFd,
-    sources: HashMap<MapData, SourceKey, u32>,
-    numbers: Array<MapData, [u32; 5]>,
-    bans: LpmTrie<MapData, Address, u32>,
-    ban_counts: Array<MapData, Counts>,
-    /// The same map, for reading in batches.
-    ban_counts_fd: OwnedFd,
-    /// What `sources` holds: each own source's number, or 0.
-    installed_sources: BTreeMap<SourceKey, u32>,
-    /// What `numbers` holds. Number 0 is nobody's.
-    installed_numbers: Numbers,
-    /// What `bans` holds.
-    installed_bans: Arc<[IpNet]>,
-    /// What the last read returned and `clear` has not removed yet.
-    to_clear: Vec<FlowKey>,
-    /// Ban counters that are not zero.
-    bans_to_clear: Vec<u32>,
 }
 
 /// All the maps of a loaded object.
@@ -126,163 +99,6 @@ fn own_descriptor(ebpf: &Ebpf, name: &str) -> Result<OwnedFd, TableError> {
     descriptor(ebpf, name)?
         .try_clone_to_owned()
         .map_err(call_error("use", name))
-}
-
-/// All own sources with their numbers. With any source, each interface has one more, for packets from addresses that are
-/// not ours.
-fn numbered(policy: &PolicySet) -> BTreeMap<SourceKey, u32> {
-    let mut sources = policy.sources.clone();
-    if policy.any_source {
-        sources.extend(policy.sources.iter().map(|source| SourceKey {
-            address: Address::default(),
-            ..*source
-        }));
-    }
-    let number = |n| if n < SOURCE_NUMBERS { n } else { 0 };
-    (1..)
-        .zip(sources)
-        .map(|(n, source)| (source, number(n)))
-        .collect()
-}
-
-fn is_ipv4(address: Address) -> bool {
-    matches!(super::policy::to_ip(address), std::net::IpAddr::V4(_))
-}
-
-impl Side {
-    fn take(ebpf: &mut Ebpf, index: usize) -> Result<Self, TableError> {
-        Ok(Self {
-            spill: own_descriptor(ebpf, &format!("SPILL_{index}"))?,
-            sources: take(ebpf, &format!("SOURCES_{index}"))?,
-            numbers: take(ebpf, &format!("NUMBERS_{index}"))?,
-            bans: take(ebpf, &format!("BANS_{index}"))?,
-            ban_counts_fd: own_descriptor(ebpf, &format!("BAN_COUNTS_{index}"))?,
-            ban_counts: take(ebpf, &format!("BAN_COUNTS_{index}"))?,
-            installed_sources: BTreeMap::new(),
-            installed_numbers: Numbers::new(),
-            installed_bans: Arc::default(),
-            to_clear: Vec::new(),
-            bans_to_clear: Vec::new(),
-        })
-    }
-
-    fn install_sources(&mut self, policy: &PolicySet) -> Result<(), TableError> {
-        let wanted = numbered(policy);
-        if wanted.len() > SOURCES_ROOM as usize {
-            return Err(TableError::TooManySources {
-                found: policy.sources.len(),
-                room: SOURCES_ROOM as usize,
-            });
-        }
-        let gone: Vec<_> = self
-            .installed_sources
-            .keys()
-            .filter(|key| !wanted.contains_key(key))
-            .copied()
-            .collect();
-        for key in gone {
-            self.sources
-                .remove(&key)
-                .map_err(map_error("remove an own source", "SOURCES"))?;
-            self.installed_sources.remove(&key);
-        }
-        self.installed_numbers.resize(
-            SOURCE_NUMBERS as usize,
-            SourceKey {
-                address: Address::default(),
-                ifindex: 0,
-            },
-        );
-        for (key, number) in wanted {
-            if number != 0 && self.installed_numbers.get(number as usize) != Some(&key) {
-                self.numbers
-                    .set(number, words(key), 0)
-                    .map_err(map_error("number an own source", "NUMBERS"))?;
-                self.installed_numbers[number as usize] = key;
-            }
-            if self.installed_sources.get(&key) != Some(&number) {
-                self.sources
-                    .insert(key, number, 0)
-                    .map_err(map_error("add an own source", "SOURCES"))?;
-                self.installed_sources.insert(key, number);
-            }
-        }
-        Ok(())
-    }
-
-    fn install_bans(&mut self, bans: &Arc<[IpNet]>) -> Result<(), TableError> {
-        if self.installed_bans == *bans {
-            return Ok(());
-        }
-        // The trie is emptied by what it holds, not by what we think it holds: a failed attempt may have left a part.
-        let present: Vec<_> = self
-            .bans
-            .keys()
-            .collect::<Result<_, _>>()
-            .map_err(map_error("list banned prefixes", "BANS"))?;
-        for key in present {
-            self.bans
-                .remove(&key)
-                .map_err(map_error("remove a banned prefix", "BANS"))?;
-        }
-        self.installed_bans = Arc::default();
-        for (index, net) in (0_u32..).zip(bans.iter()) {
-            let (bits, address) = to_prefix(*net);
-            let family = if matches!(net, IpNet::V6(_)) { BAN_IPV6 } else { 0 };
-            self.bans
-                .insert(&Key::new(bits, address), index | family, 0)
-                .map_err(map_error("add a banned prefix", "BANS"))?;
-        }
-        self.installed_bans = Arc::clone(bans);
-        Ok(())
-    }
-
-    /// The source whose packets go the short way: `wanted` if it is one of ours, else the first of the family.
-    fn usual(&self, wanted: Option<SourceKey>, ipv4: bool) -> Option<(SourceKey, u32)> {
-        let number = |source: SourceKey| {
-            self.installed_sources
-                .get(&source)
-                .map(|number| (source, *number))
-        };
-        wanted
-            .and_then(number)
-            .filter(|(_, number)| *number != 0)
-            .or_else(|| {
-                self.installed_sources
-                    .iter()
-                    .map(|(source, number)| (*source, *number))
-                    .filter(|(source, number)| {
-                        *number != 0
-                            && source.address != Address::default()
-                            && is_ipv4(source.address) == ipv4
-                    })
-                    // Link-local addresses send little.
-                    .min_by_key(|(source, _)| source.address.starts_with(&[0xfe, 0x80]))
-            })
-    }
-
-    /// Adds what the front table has counted of banned destinations to their prefixes.
-    fn add_banned(&self, banned: Vec<(Address, Counts)>, bans: &mut [Counts]) -> Result<(), TableError> {
-        for (address, counts) in banned {
-            let ban = self
-                .bans
-                .get(&Key::new(u8::BITS * size_of::<Address>() as u32, address), 0)
-                .map_err(map_error("find a banned prefix", "BANS"))?;
-            if let Some(sum) = bans.get_mut((ban & !BAN_IPV6) as usize) {
-                sum.add(counts);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// As the kernel's table of numbers has it.
-fn words(source: SourceKey) -> [u32; 5] {
-    let mut words = [0, 0, 0, 0, source.ifindex];
-    for (word, bytes) in words.iter_mut().zip(source.address.chunks_exact(4)) {
-        *word = u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-    }
-    words
 }
 
 impl KernelTables {
