@@ -24,12 +24,20 @@ pub const LOOPBACK: u32 = 1;
 ///
 /// Without root, or when the kernel refuses.
 pub fn load(destinations: u32, bans: u32) -> (Programs, KernelTables) {
-    command::require_root();
-    let capacity = Capacity {
+    load_with(Capacity {
         slots: None,
         spill: destinations,
         bans,
-    };
+    })
+}
+
+/// Loads the programs and empty tables of these sizes.
+///
+/// # Panics
+///
+/// Without root, or when the kernel refuses.
+pub fn load_with(capacity: Capacity) -> (Programs, KernelTables) {
+    command::require_root();
     load::load(capacity).expect("the kernel takes the programs")
 }
 

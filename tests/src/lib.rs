@@ -10,10 +10,12 @@
     reason = "a harness reports a failure by panicking"
 )]
 
+pub mod batch;
 pub mod command;
 pub mod counter;
 pub mod cpu;
 pub mod daemon;
+pub mod faulty;
 pub mod frame;
 pub mod hook;
 pub mod injection;

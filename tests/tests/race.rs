@@ -21,6 +21,7 @@ use tcpwatch::kernel::tables::{KernelTables, TableError};
 use tcpwatch::tally::Drained;
 use tcpwatch_common::{Counts, FlowKey, Outcome};
 use tcpwatch_tests::counter::{LOOPBACK, load, policy, run_often};
+use tcpwatch_tests::cpu::pin;
 use tcpwatch_tests::frame::{IPV4, UDP, ethernet, ipv4, udp};
 use tcpwatch_tests::note;
 
@@ -47,38 +48,6 @@ fn packets() -> Vec<(IpAddr, Vec<u8>)> {
         .map(|n| format!("192.0.2.{}", n + 1))
         .map(|to| (to.parse().unwrap(), ethernet(IPV4, &ipv4(OWN, &to, UDP, &udp(8)))))
         .collect()
-}
-
-/// Puts the calling thread on the `n`th of the CPUs that this process may use.
-fn pin(n: usize) {
-    // SAFETY: a set of bits; all zero is the empty set.
-    let mut allowed: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: the set is as large as it is said to be and outlives the call.
-    let result = unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut allowed) };
-    assert!(
-        result == 0,
-        "sched_getaffinity: {}",
-        std::io::Error::last_os_error()
-    );
-    let cpus: Vec<usize> = (0..libc::CPU_SETSIZE as usize)
-        // SAFETY: the index is within the set.
-        .filter(|cpu| unsafe { libc::CPU_ISSET(*cpu, &allowed) })
-        .collect();
-    assert!(
-        cpus.len() >= 2,
-        "a race needs two CPUs; this process may use {cpus:?}"
-    );
-    // SAFETY: as above; the index comes from the set itself.
-    let result = unsafe {
-        let mut wanted: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(cpus[n], &mut wanted);
-        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const wanted)
-    };
-    assert!(
-        result == 0,
-        "sched_setaffinity: {}",
-        std::io::Error::last_os_error()
-    );
 }
 
 /// What was sent and what was counted.

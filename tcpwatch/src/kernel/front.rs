@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use aya::Ebpf;
 use tcpwatch_common::front::{
-    BANNED, Cpu, IN_USE, NO_REGION, ODD, SHIFT_AT, SOURCE_NUMBERS, SOURCE_SHIFT, Set4, Set6, Usual, Usual6,
+    BANNED, Cpu, IN_USE, Lane, NO_REGION, ODD, SHIFT_AT, SOURCE_NUMBERS, SOURCE_SHIFT, Set4, Set6, Usual, Usual6,
     WAYS, unpack,
 };
 use tcpwatch_common::{Address, Counts, FlowKey, Outcome, SourceKey, Totals, mapped};
@@ -168,6 +168,13 @@ impl Front {
     /// Has all CPUs count in the same region from the next flip on: loses counts. For the test that shows so.
     pub const fn share_one_region(&mut self) {
         self.one_region = true;
+    }
+
+    /// Each CPU's totals of a generation, without what is still packed.
+    pub fn lanes(&self, generation: Generation) -> Vec<Lane> {
+        (0..self.layout.cpus as usize)
+            .map(|cpu| self.cpus.copy(cpu).lanes[generation.index()])
+            .collect()
     }
 
     /// The totals of a generation.

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use aya::Ebpf;
 use aya::maps::{Array, Map, MapData, MapError};
+use tcpwatch_common::front::Lane;
 use tcpwatch_common::{Address, Counts, FlowKey, Outcome, POLICY_ANY_SOURCE, POLICY_BANS, Policy, SourceKey};
 
 use self::side::{Side, is_ipv4};
@@ -131,6 +132,12 @@ impl KernelTables {
     #[doc(hidden)]
     pub const fn share_one_region(&mut self) {
         self.front.share_one_region();
+    }
+
+    /// Each CPU's totals of a generation, by the number of the CPU. For the tests that ask which way packets went.
+    #[doc(hidden)]
+    pub fn lanes(&self, generation: Generation) -> Vec<Lane> {
+        self.front.lanes(generation)
     }
 
     fn set_usual(&self, generation: Generation) {
