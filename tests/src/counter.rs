@@ -14,6 +14,7 @@ use tcpwatch::tally::Drained;
 use tcpwatch_common::SourceKey;
 
 use crate::command;
+use crate::faulty::{Fault, Faulty};
 
 /// The interface that the kernel has test packets leave through, unless it is told another: loopback.
 pub const LOOPBACK: u32 = 1;
@@ -141,7 +142,17 @@ pub fn run(programs: &mut Programs, layer: LinkLayer, packet: &[u8], skb: Skb) -
 /// When the kernel does not do all of them.
 #[track_caller]
 pub fn run_often(programs: &mut Programs, packet: &[u8], times: u32) {
-    let context = Skb::default().context();
+    run_often_as(programs, packet, Skb::default(), times);
+}
+
+/// The same with other fields of the socket buffer.
+///
+/// # Panics
+///
+/// When the kernel does not do all of them.
+#[track_caller]
+pub fn run_often_as(programs: &mut Programs, packet: &[u8], skb: Skb, times: u32) {
+    let context = skb.context();
     let options = TestRunOptions {
         data_in: Some(packet),
         // Without a context the kernel leaves the wire length at zero.
@@ -156,7 +167,7 @@ pub fn run_often(programs: &mut Programs, packet: &[u8], times: u32) {
 /// The programs with their tables, for single packets.
 pub struct Counter {
     programs: Programs,
-    drain: Drain<KernelTables>,
+    drain: Drain<Faulty>,
 }
 
 impl Counter {
@@ -166,10 +177,34 @@ impl Counter {
     ///
     /// Without root, or when the kernel refuses.
     pub fn new(policy: PolicySet) -> Self {
-        let (programs, tables) = load(1024, 64);
+        Self::with(
+            Capacity {
+                slots: None,
+                spill: 1024,
+                bans: 64,
+            },
+            policy,
+        )
+    }
+
+    /// The same with tables of these sizes.
+    ///
+    /// # Panics
+    ///
+    /// Without root, or when the kernel refuses.
+    pub fn with(capacity: Capacity, policy: PolicySet) -> Self {
+        Self::over(load_with(capacity), policy)
+    }
+
+    /// The same with programs and tables that were loaded already.
+    ///
+    /// # Panics
+    ///
+    /// When the kernel refuses the policy.
+    pub fn over((programs, tables): (Programs, KernelTables), policy: PolicySet) -> Self {
         Self {
             programs,
-            drain: Drain::new(tables, policy).expect("the policy is installed"),
+            drain: Drain::new(Faulty::new(tables, Fault::None), policy).expect("the policy is installed"),
         }
     }
 
@@ -181,6 +216,21 @@ impl Counter {
     #[track_caller]
     pub fn run(&mut self, layer: LinkLayer, packet: &[u8], skb: Skb) -> Run {
         run(&mut self.programs, layer, packet, skb)
+    }
+
+    /// Runs the program for Ethernet `times` times on `packet`, within one system call.
+    ///
+    /// # Panics
+    ///
+    /// When the kernel does not do all of them.
+    #[track_caller]
+    pub fn run_often(&mut self, packet: &[u8], skb: Skb, times: u32) {
+        run_often_as(&mut self.programs, packet, skb, times);
+    }
+
+    /// What the drains so far have seen of the ways of packets.
+    pub fn tables(&mut self) -> &Faulty {
+        self.drain.tables()
     }
 
     /// Everything counted since the drain before.
