@@ -2,13 +2,13 @@
 
 use std::io;
 
-/// Puts the calling thread on the `n`th of the CPUs that it may use, counted from zero.
+/// Puts the calling thread on the `n`th of the CPUs that it may use, counted from zero. Returns its number.
 ///
 /// # Panics
 ///
 /// When there are not two at least, or the kernel refuses.
 #[track_caller]
-pub fn pin(n: usize) {
+pub fn pin(n: usize) -> usize {
     // SAFETY: a set of bits; all zero is the empty set.
     let mut allowed: libc::cpu_set_t = unsafe { std::mem::zeroed() };
     // SAFETY: the set is as large as it is said to be and outlives the call.
@@ -29,4 +29,5 @@ pub fn pin(n: usize) {
         libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const wanted)
     };
     assert!(result == 0, "sched_setaffinity: {}", io::Error::last_os_error());
+    cpus[n]
 }

@@ -75,10 +75,37 @@ pub fn load(capacity: Capacity) -> Result<(Programs, KernelTables), LoadError> {
 /// # Errors
 /// As [`load`].
 pub fn load_for(capacity: Capacity, real_time: bool) -> Result<(Programs, KernelTables), LoadError> {
+    load_laid_out(capacity, real_time, &layout(capacity, real_time)?)
+}
+
+/// Loads programs and maps for CPUs with numbers below `cpus`, of which these have a region of the front table. For the tests
+/// of machines that this one is not.
+///
+/// # Errors
+/// As [`load`].
+#[doc(hidden)]
+pub fn load_on(
+    capacity: Capacity,
+    real_time: bool,
+    cpus: u32,
+    with_region: &[u32],
+) -> Result<(Programs, KernelTables), LoadError> {
+    let layout = Layout {
+        cpus,
+        with_region: with_region.to_vec(),
+        bits: capacity.set_bits(with_region.len()),
+    };
+    load_laid_out(capacity, real_time, &layout)
+}
+
+fn load_laid_out(
+    capacity: Capacity,
+    real_time: bool,
+    layout: &Layout,
+) -> Result<(Programs, KernelTables), LoadError> {
     if OBJECT.is_empty() {
         return Err(LoadError::Stub);
     }
-    let layout = layout(capacity, real_time)?;
     let mut loader = EbpfLoader::new();
     loader.map_max_entries("CPUS", layout.cpus);
     for map in ["FRONT4", "FRONT6"] {
@@ -92,7 +119,7 @@ pub fn load_for(capacity: Capacity, real_time: bool) -> Result<(Programs, Kernel
     }
     // No BTF: the programs are not relocated against the running kernel, and reading vmlinux's costs start-up time.
     let mut ebpf = loader.btf(None).load(OBJECT)?;
-    let tables = KernelTables::take(&mut ebpf, layout, capacity.spill)?;
+    let tables = KernelTables::take(&mut ebpf, layout.clone(), capacity.spill)?;
     Ok((Programs { ebpf, real_time }, tables))
 }
 
