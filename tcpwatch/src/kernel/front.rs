@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use aya::Ebpf;
 use tcpwatch_common::front::{
-    BANNED, Cpu, IN_USE, Lane, NO_REGION, ODD, SHIFT_AT, SOURCE_NUMBERS, SOURCE_SHIFT, Set4, Set6, Usual, Usual6,
-    WAYS, unpack,
+    BANNED, Cpu, IN_USE, Lane, NO_REGION, ODD, SHIFT_AT, SOURCE_NUMBERS, SOURCE_SHIFT, Set4, Set6, Usual,
+    Usual6, WAYS, unpack,
 };
 use tcpwatch_common::{Address, Counts, FlowKey, Outcome, SourceKey, Totals, mapped};
 
