@@ -248,4 +248,6 @@ impl<T: Tables> CounterSource for Drain<T> {
 }
 
 #[cfg(test)]
+mod interleavings;
+#[cfg(test)]
 mod tests;
