@@ -45,6 +45,8 @@ impl Capacity {
 const FIRST_BITS: u32 = 10;
 /// The fewest: 2^5.
 const FEWEST_BITS: u32 = 5;
+/// Up to which size there is room to spare: 2^11, with 8,192 slots in 128 KB.
+const SMALL_BITS: u32 = 11;
 /// Drains in a row that must have left most of the table empty before it is made smaller.
 const CALM: u32 = 4;
 
@@ -74,9 +76,14 @@ impl Sizing {
 
     /// Takes note of how many destinations a CPU had at most in a generation.
     pub fn note(&mut self, destinations: u64) {
-        // Two and a half slots for each: with four in a set, one destination in a hundred then finds its set full.
-        let wanted = destinations.saturating_mul(5).div_ceil(2 * WAYS as u64).max(1);
-        let bits = (u64::BITS - (wanted - 1).leading_zeros()).clamp(FEWEST_BITS.min(self.most), self.most);
+        let sets = |slots: u64| slots.div_ceil(WAYS as u64).next_power_of_two().ilog2();
+        let destinations = destinations.min(u64::from(MOST_SLOTS));
+        // Two and a half slots for each, with which one destination in a hundred finds its set full, as long as that is small
+        // beside a CPU's own cache. Else what is touched costs more than what spills: little over one and a half.
+        let roomy = sets((destinations * 5).div_ceil(2)).min(SMALL_BITS);
+        let bits = sets((destinations * 8).div_ceil(5))
+            .max(roomy)
+            .clamp(FEWEST_BITS.min(self.most), self.most);
         if bits >= self.bits {
             self.bits = bits;
             self.calm = 0;
@@ -157,8 +164,10 @@ mod tests {
     fn the_table_grows_at_once_and_shrinks_slowly() {
         let mut sizing = Sizing::new(15);
         assert_eq!(sizing.bits(), 10);
+        sizing.note(2_000);
+        assert_eq!(sizing.bits(), 11);
         sizing.note(10_000);
-        assert_eq!(sizing.bits(), 13);
+        assert_eq!(sizing.bits(), 12);
         sizing.note(1_000_000);
         assert_eq!(sizing.bits(), 15);
         for _ in 0..CALM - 1 {
