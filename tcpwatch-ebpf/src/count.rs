@@ -1,5 +1,6 @@
 //! The long way: from a key to exactly one bucket of the current generation, whatever the packet.
 
+use core::mem::MaybeUninit;
 use core::num::NonZeroU32;
 
 use aya_ebpf::programs::TcContext;
@@ -202,14 +203,15 @@ fn asks_for_room(here: &Here) -> bool {
 /// Moves the destination with the fewest packets from a full set to the spill, so that the next one that comes takes its slot.
 #[inline(always)]
 fn make_room(here: &Here, spot: &Spot, side: &Side) {
-    let mut victim = Contents::new();
-    if !spot.smallest(here.cpu, &mut victim) {
+    let mut place = MaybeUninit::uninit();
+    let victim = Contents::nothing(&mut place);
+    if !spot.smallest(here.cpu, victim) {
         return;
     }
-    let (destination, number) = spot.decode(here.cpu, &victim);
+    let (destination, number) = spot.decode(here.cpu, victim);
     if let Some(key) = key_of(side, destination, number)
         && spill::put(side, here.lane, key.flow(), unpack(victim.packed))
-        && spot.release(&victim)
+        && spot.release(victim)
     {
         // SAFETY: this CPU's totals.
         unsafe { (*here.lane).evicted += 1 };
@@ -261,8 +263,9 @@ fn settle_slot(here: &Here, key: &mut Key, side: &Side, generation: u32) {
         && let Some(source) = source::<false>(here, key, side, policy)
     {
         let spot = Spot::new(here.cpu, here.word, key, source);
-        let mut full = Contents::new();
-        match spot.take(&mut full) {
+        let mut place = MaybeUninit::uninit();
+        let full = Contents::nothing(&mut place);
+        match spot.take(full) {
             front::NO_ROOM => make_room(here, &spot, side),
             front::HELD => {}
             verdict => empty_slot(here, verdict, unpack(full.packed), key, side, policy),
