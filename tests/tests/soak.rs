@@ -20,7 +20,7 @@ use tcpwatch::kernel::policy::to_ip;
 use tcpwatch::tally::Drained;
 use tcpwatch_common::{Counts, Outcome, Totals};
 use tcpwatch_tests::counter::{LOOPBACK, Skb, load_with, policy};
-use tcpwatch_tests::cpu::pin;
+use tcpwatch_tests::cpu::{StopOnDrop, pin};
 use tcpwatch_tests::faulty::{Fault, Faulty, Ways};
 use tcpwatch_tests::frame::{IPV4, IPV6, UDP, ethernet, ipv4, ipv6, udp};
 use tcpwatch_tests::note;
@@ -58,7 +58,8 @@ static TURN: Mutex<()> = Mutex::new(());
 /// Where packets were counted: a destination with its source, or a ban.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Bucket {
-    Flow(IpAddr, IpAddr),
+    /// Destination, source and interface.
+    Flow(IpAddr, IpAddr, u32),
     Ban(usize),
 }
 
@@ -116,7 +117,7 @@ fn packet(n: usize) -> Packet {
     let bucket = if banned {
         Bucket::Ban(n % 2)
     } else {
-        Bucket::Flow(to.parse().unwrap(), source.parse().unwrap())
+        Bucket::Flow(to.parse().unwrap(), source.parse().unwrap(), LOOPBACK)
     };
     Packet {
         frame,
@@ -156,8 +157,8 @@ impl Books {
         self.totals.add(&drained.totals);
         let mut add = |bucket, counts| self.counted.entry(bucket).or_default().add(counts);
         for (key, counts) in &drained.destinations {
-            assert_eq!(key.ifindex, LOOPBACK);
-            add(Bucket::Flow(to_ip(key.destination), to_ip(key.source)), *counts);
+            let flow = Bucket::Flow(to_ip(key.destination), to_ip(key.source), key.ifindex);
+            add(flow, *counts);
         }
         for (n, counts) in drained.bans.iter().enumerate() {
             add(Bucket::Ban(n), *counts);
@@ -315,14 +316,6 @@ fn soak(fault: Fault, enough: u64) -> (Books, Duration) {
     books.add(&source.drain().unwrap().drained);
     books.ways = source.tables().ways();
     (books, began.elapsed())
-}
-
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 #[test]
