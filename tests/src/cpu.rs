@@ -1,6 +1,7 @@
-//! Threads on CPUs of their own.
+//! Threads on CPUs of their own, and how they end.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Puts the calling thread on the `n`th of the CPUs that it may use, counted from zero. Returns its number.
 ///
@@ -30,4 +31,14 @@ pub fn pin(n: usize) -> usize {
     };
     assert!(result == 0, "sched_setaffinity: {}", io::Error::last_os_error());
     cpus[n]
+}
+
+/// Raises a flag when it is dropped, also by a panic: for threads that go on until they are told to stop.
+#[derive(Debug)]
+pub struct StopOnDrop<'a>(pub &'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }

@@ -13,7 +13,7 @@ use std::{env, fs, thread};
 use tcpwatch::kernel::drain::{CounterSource as _, Drain};
 use tcpwatch::kernel::requirements;
 use tcpwatch_tests::counter::{LOOPBACK, load, policy, run_often};
-use tcpwatch_tests::cpu::pin;
+use tcpwatch_tests::cpu::{StopOnDrop, pin};
 use tcpwatch_tests::frame::{IPV4, UDP, ethernet, ipv4, udp};
 use tcpwatch_tests::hook::{clsact_filters, has_clsact};
 use tcpwatch_tests::lab::{Lab, NEAR_V4, NEAR_V6};
@@ -102,14 +102,6 @@ fn a_drain_beside_a_cpu_that_counts_loses_nothing() {
     let sent = sent.into_inner();
     note(format_args!("sent {sent}, counted {counted}, {drains} drains"));
     assert_eq!((seen, counted), (sent, sent));
-}
-
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// All send to the same destinations, so that both CPUs meet in every entry, also in that of a new destination; two on

@@ -62,6 +62,12 @@ fn nth_policy(n: usize) -> PolicySet {
     }
 }
 
+/// One of the shortest frames.
+const SHORT: Counts = Counts {
+    packets: 1,
+    bytes: 60,
+};
+
 /// What a packet looks like; what does not fit the short way is counted on the long one.
 #[derive(Clone, Copy, Debug)]
 enum Shape {
@@ -79,18 +85,21 @@ enum Shape {
     },
 }
 
+/// `times` packets to each of `count` destinations from `first` on.
+#[derive(Clone, Debug)]
+struct Packets {
+    ipv6: bool,
+    source: usize,
+    first: u8,
+    count: u8,
+    payload: u8,
+    shape: Shape,
+    times: u32,
+}
+
 #[derive(Clone, Debug)]
 enum Event {
-    /// `times` packets to each of `count` destinations from `first` on.
-    Packets {
-        ipv6: bool,
-        source: usize,
-        first: u8,
-        count: u8,
-        payload: u8,
-        shape: Shape,
-        times: u32,
-    },
+    Packets(Packets),
     NotIp,
     Malformed,
     Drain,
@@ -118,8 +127,8 @@ fn event() -> impl Strategy<Value = Event> {
         // 150 of the largest super-packets fill a counter.
         prop_oneof![3 => 1_u32..4, 1 => 4_u32..40, 1 => Just(150_u32)],
     )
-        .prop_map(
-            |(ipv6, source, first, count, payload, shape, times)| Event::Packets {
+        .prop_map(|(ipv6, source, first, count, payload, shape, times)| {
+            Event::Packets(Packets {
                 ipv6,
                 source,
                 first,
@@ -127,8 +136,8 @@ fn event() -> impl Strategy<Value = Event> {
                 payload,
                 shape,
                 times,
-            },
-        );
+            })
+        });
     prop_oneof![
         20 => packets,
         1 => Just(Event::NotIp),
@@ -263,6 +272,32 @@ fn compare(expected: &Interval, drained: &Drained, exact: bool, met: &mut Met) {
     }
 }
 
+/// Shows the packets to the program, and counts them as they should be counted.
+fn send(counter: &mut Counter, packets: &Packets, in_force: &PolicySet, interval: &mut Interval) {
+    let source = OWN[packets.source][usize::from(packets.ipv6)];
+    for n in 0..packets.count {
+        let to = destination(packets.first.wrapping_add(n), packets.ipv6);
+        let (frame, skb) = frame(source, &to, packets.payload, packets.shape);
+        counter.run_often(&frame, skb, packets.times);
+        let bytes = if skb.wire_len > 0 {
+            u64::from(skb.wire_len)
+        } else {
+            frame.len() as u64
+        };
+        let counts = Counts {
+            packets: u64::from(skb.gso_segs.max(1)) * u64::from(packets.times),
+            bytes: bytes * u64::from(packets.times),
+        };
+        interval.packet(
+            in_force,
+            source.parse().unwrap(),
+            to.parse().unwrap(),
+            counts,
+            packets.times.into(),
+        );
+    }
+}
+
 fn run(counter: &mut Counter, events: &[Event], exact: bool, met: &mut Met) {
     let mut in_force = nth_policy(0);
     let mut wanted = in_force.clone();
@@ -271,54 +306,15 @@ fn run(counter: &mut Counter, events: &[Event], exact: bool, met: &mut Met) {
     counter.drain();
     let mut interval = Interval::default();
     for event in events.iter().chain([&Event::Drain]) {
-        match *event {
-            Event::Packets {
-                ipv6,
-                source,
-                first,
-                count,
-                payload,
-                shape,
-                times,
-            } => {
-                let source = OWN[source][usize::from(ipv6)];
-                for n in 0..count {
-                    let to = destination(first.wrapping_add(n), ipv6);
-                    let (frame, skb) = frame(source, &to, payload, shape);
-                    counter.run_often(&frame, skb, times);
-                    let bytes = if skb.wire_len > 0 {
-                        u64::from(skb.wire_len)
-                    } else {
-                        frame.len() as u64
-                    };
-                    let counts = Counts {
-                        packets: u64::from(skb.gso_segs.max(1)) * u64::from(times),
-                        bytes: bytes * u64::from(times),
-                    };
-                    interval.packet(
-                        &in_force,
-                        source.parse().unwrap(),
-                        to.parse().unwrap(),
-                        counts,
-                        times.into(),
-                    );
-                }
-            }
+        match event {
+            Event::Packets(packets) => send(counter, packets, &in_force, &mut interval),
             Event::NotIp => {
                 counter.run_often(&ethernet(0x0806, &[0; 46]), Skb::default(), 1);
-                let counts = Counts {
-                    packets: 1,
-                    bytes: 60,
-                };
-                interval.add(Outcome::NotIp, counts, 1);
+                interval.add(Outcome::NotIp, SHORT, 1);
             }
             Event::Malformed => {
                 counter.run_often(&ethernet(IPV4, &[0; 46]), Skb::default(), 1);
-                let counts = Counts {
-                    packets: 1,
-                    bytes: 60,
-                };
-                interval.add(Outcome::Malformed, counts, 1);
+                interval.add(Outcome::Malformed, SHORT, 1);
             }
             Event::Drain => {
                 compare(&interval, &counter.drain(), exact, met);
@@ -326,7 +322,7 @@ fn run(counter: &mut Counter, events: &[Event], exact: bool, met: &mut Met) {
                 in_force = wanted.clone();
             }
             Event::Policy(n) => {
-                wanted = nth_policy(n);
+                wanted = nth_policy(*n);
                 counter.set_policy(wanted.clone());
             }
         }

@@ -13,15 +13,14 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tcpwatch::kernel::capacity::Fill;
 use tcpwatch::kernel::drain::{CounterSource as _, Drain, Generation, Tables};
 use tcpwatch::kernel::load::Programs;
 use tcpwatch::kernel::policy::{PolicySet, to_ip};
-use tcpwatch::kernel::tables::{KernelTables, TableError};
 use tcpwatch::tally::Drained;
 use tcpwatch_common::{Counts, FlowKey, Outcome};
 use tcpwatch_tests::counter::{LOOPBACK, load, policy, run_often};
-use tcpwatch_tests::cpu::pin;
+use tcpwatch_tests::cpu::{StopOnDrop, pin};
+use tcpwatch_tests::faulty::{Fault, Faulty};
 use tcpwatch_tests::frame::{IPV4, UDP, ethernet, ipv4, udp};
 use tcpwatch_tests::note;
 
@@ -146,14 +145,6 @@ fn race(
     (books, began.elapsed())
 }
 
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 fn own_policy() -> PolicySet {
     policy(LOOPBACK, &[OWN], &[])
 }
@@ -195,40 +186,11 @@ fn a_drain_with_a_grace_period_loses_nothing() {
     assert!(books.sent() >= ENOUGH && books.drains >= ENOUGH_DRAINS);
 }
 
-/// The real tables, except that nobody waits.
-struct NoGracePeriod(KernelTables);
-
-impl Tables for NoGracePeriod {
-    fn install(&mut self, generation: Generation, policy: &PolicySet) -> Result<(), TableError> {
-        self.0.install(generation, policy)
-    }
-
-    fn flip(&mut self, to: Generation) -> Result<(), TableError> {
-        self.0.flip(to)
-    }
-
-    fn grace_period(&mut self) -> Result<(), TableError> {
-        Ok(())
-    }
-
-    fn read(&mut self, generation: Generation) -> Result<Drained, TableError> {
-        self.0.read(generation)
-    }
-
-    fn clear(&mut self, generation: Generation) -> Result<(), TableError> {
-        self.0.clear(generation)
-    }
-
-    fn fill(&self) -> Fill {
-        self.0.fill()
-    }
-}
-
 #[test]
 fn the_same_drain_without_the_grace_period_loses() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let (mut programs, tables) = load(1024, 1);
-    let mut source = Drain::new(NoGracePeriod(tables), own_policy()).unwrap();
+    let mut source = Drain::new(Faulty::new(tables, Fault::NoGracePeriod), own_policy()).unwrap();
     let began = Instant::now();
     // A packet that is counted while its table is read makes a drain unbalanced; it is lost for good only when it falls
     // between reading and clearing. A hundred of the former nearly always have some of the latter.
