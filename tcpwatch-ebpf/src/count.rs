@@ -26,6 +26,18 @@ struct Here {
     word: u64,
 }
 
+impl Here {
+    #[inline(always)]
+    fn new(cpu: *mut Cpu, word: u64) -> Self {
+        Self {
+            cpu,
+            lane: lane(cpu, word),
+            usual: usual(cpu, word),
+            word,
+        }
+    }
+}
+
 /// Puts one socket buffer into its bucket. `RT`: tasks can interrupt each other inside the hook, so that nothing belongs to
 /// one CPU alone: every addition is atomic, and the front table is not used.
 ///
@@ -36,12 +48,7 @@ pub fn packet<const RT: bool>(ctx: &TcContext, parsed: Parsed<'_>) -> u64 {
     let Some(cpu) = this_cpu() else { return 0 };
     // Read once: everything that this packet writes goes to the same generation.
     let word = get!(cpu, word);
-    let here = Here {
-        cpu,
-        lane: lane(cpu, word),
-        usual: usual(cpu, word),
-        word,
-    };
+    let here = Here::new(cpu, word);
     let mut unsettled = false;
     // SAFETY: this CPU's totals.
     unsafe {
@@ -236,12 +243,7 @@ fn key_of(side: &Side, destination: [u32; 4], number: u32) -> Option<Key> {
 #[inline(always)]
 pub fn settle(parsed: Parsed<'_>, word: u64) {
     let Some(cpu) = this_cpu() else { return };
-    let here = Here {
-        cpu,
-        lane: lane(cpu, word),
-        usual: usual(cpu, word),
-        word,
-    };
+    let here = Here::new(cpu, word);
     // SAFETY: this CPU's totals.
     unsafe {
         let (lane, usual) = (here.lane, here.usual);

@@ -10,7 +10,8 @@ use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::programs::TcContext;
 use network_types::eth::{EthHdr, EtherType};
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
-use tcpwatch_common::front::{Cpu, FULL, Lane, MOST_BYTES, PACKET, Usual, Usual6, set4, set6};
+use tcpwatch_common::GENERATIONS;
+use tcpwatch_common::front::{Cpu, FULL, Lane, MOST_BYTES, PACKET, Usual, set4, set6};
 
 use crate::maps::{CPUS, FRONT4, FRONT6};
 use crate::parse::{ifindex, skb};
@@ -174,7 +175,9 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> u64 {
         return NO;
     }
     let word = get!(cpu, word);
-    let (usual, usual6) = (usual(cpu, word), usual6(cpu, word));
+    let usual = usual(cpu, word);
+    // SAFETY: inside the map value.
+    let usual6 = of_generation(unsafe { &raw mut (*cpu).usual6 }, word);
     if get!(usual6, source[0]) != load!(header + SOURCE, u64)
         || get!(usual6, source[1]) != load!(header + SOURCE + 8, u64)
         || get!(usual6, ifindex) != ifindex(ctx)
@@ -223,39 +226,29 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> u64 {
     if full { get!(usual, word) } else { COUNTED }
 }
 
-/// The part of `cpu` for the generation that `word` names.
+/// What an IPv4 packet needs of `cpu` in the generation that `word` names, and every packet's totals on the short way.
 #[inline(always)]
 pub fn usual(cpu: *mut Cpu, word: u64) -> *mut Usual {
     // SAFETY: inside the map value.
-    let mut usual = opaque(unsafe { &raw mut (*cpu).usual[0] });
-    if word.cast_signed() < 0 {
-        // SAFETY: there are two.
-        usual = opaque(unsafe { usual.add(1) });
-    }
-    usual
-}
-
-#[inline(always)]
-fn usual6(cpu: *mut Cpu, word: u64) -> *mut Usual6 {
-    // SAFETY: inside the map value.
-    let mut usual = opaque(unsafe { &raw mut (*cpu).usual6[0] });
-    if word.cast_signed() < 0 {
-        // SAFETY: there are two.
-        usual = opaque(unsafe { usual.add(1) });
-    }
-    usual
+    of_generation(unsafe { &raw mut (*cpu).usual }, word)
 }
 
 /// The totals of `cpu` in the generation that `word` names.
 #[inline(always)]
 pub fn lane(cpu: *mut Cpu, word: u64) -> *mut Lane {
     // SAFETY: inside the map value.
-    let mut lane = opaque(unsafe { &raw mut (*cpu).lanes[0] });
+    of_generation(unsafe { &raw mut (*cpu).lanes }, word)
+}
+
+/// The one of both that is for the generation that `word` names.
+#[inline(always)]
+fn of_generation<T>(both: *mut [T; GENERATIONS], word: u64) -> *mut T {
+    let mut one = opaque(both.cast::<T>());
     if word.cast_signed() < 0 {
         // SAFETY: there are two.
-        lane = opaque(unsafe { lane.add(1) });
+        one = opaque(unsafe { one.add(1) });
     }
-    lane
+    one
 }
 
 /// Packets and bytes as a packed counter has them; 0: not to be had here. Nothing is written when it is.

@@ -5,10 +5,10 @@
 use core::mem::MaybeUninit;
 
 use tcpwatch_common::front::{
-    BANNED, Cpu, IN_USE, Lane, SOURCE_NUMBERS, SOURCE_SHIFT, Slot4, Slot6, set4, set6,
+    BANNED, Cpu, FULL, IN_USE, Lane, SOURCE_NUMBERS, SOURCE_SHIFT, Slot4, Slot6, set4, set6,
 };
 
-use crate::fast::get;
+use crate::fast::{get, opaque};
 use crate::maps::{FRONT4, FRONT6};
 use crate::parse::{Key, MAPPED};
 
@@ -45,37 +45,34 @@ pub struct Contents {
 /// Not in the low bits of any difference between keys.
 const ELSEWHERE: u64 = 1;
 
+/// Runs the body for each slot of a set, with a pointer that moves by constants only.
+macro_rules! each {
+    ($table:ident[$index:expr], |$slot:ident| $body:block) => {
+        if let Some(set) = $table.get_ptr_mut($index) {
+            // SAFETY: inside the set, here and below.
+            let $slot = opaque(unsafe { &raw mut (*set).slots[0] });
+            $body
+            // SAFETY: see above.
+            let $slot = opaque(unsafe { &raw mut (*set).slots[1] });
+            $body
+            // SAFETY: see above.
+            let $slot = opaque(unsafe { &raw mut (*set).slots[2] });
+            $body
+            // SAFETY: see above.
+            let $slot = opaque(unsafe { &raw mut (*set).slots[3] });
+            $body
+        }
+    };
+}
+
 macro_rules! operations {
-    ($family:ident, $table:ident, $words:literal, $free:expr, $difference:expr, $read:expr, $write:expr) => {
+    ($family:ident, $table:ident, $words:literal, $free:expr, $difference:expr, $banned:expr, $copy:expr, $write:expr) => {
         mod $family {
             use super::*;
-            use crate::fast::opaque;
-            use tcpwatch_common::front::FULL;
-
-            /// Runs the body for each slot of the set, with a pointer that moves by constants only.
-            macro_rules! each {
-                                        ($index:expr, |$slot:ident| $body:block) => {
-                                            if let Some(set) = $table.get_ptr_mut($index) {
-                                                // SAFETY: inside the set, here and below.
-                                                let $slot = opaque(unsafe { &raw mut (*set).slots[0] });
-                                                $body
-                                                // SAFETY: see above.
-                                                let $slot = opaque(unsafe { &raw mut (*set).slots[1] });
-                                                $body
-                                                // SAFETY: see above.
-                                                let $slot = opaque(unsafe { &raw mut (*set).slots[2] });
-                                                $body
-                                                // SAFETY: see above.
-                                                let $slot = opaque(unsafe { &raw mut (*set).slots[3] });
-                                                $body
-                                            }
-                                        };
-                                    }
-
             #[inline(never)]
             pub fn visit(index: u32, key: &[u64; 3], increment: u64) -> u32 {
                 let mut answer = NO_ROOM;
-                each!(index, |slot| {
+                each!($table[index], |slot| {
                     let difference = $difference(slot, key);
                     if difference == 0 || difference == BANNED {
                         let packed = get!(slot, packed) + increment;
@@ -97,7 +94,7 @@ macro_rules! operations {
 
             #[inline(never)]
             pub fn claim(index: u32, key: &[u64; 3], verdict: u64, increment: u64) -> u32 {
-                each!(index, |slot| {
+                each!($table[index], |slot| {
                     if $free(slot) {
                         $write(slot, key, verdict);
                         // SAFETY: this CPU's own slot.
@@ -112,12 +109,12 @@ macro_rules! operations {
             #[inline(never)]
             pub fn smallest(index: u32, secret: u64, into: &mut Contents) -> u32 {
                 let mut fewest = u64::MAX;
-                each!(index, |slot| {
+                each!($table[index], |slot| {
                     let packed = get!(slot, packed);
-                    if packed < fewest && !$free(slot) && !$read(slot, secret, into, false) {
+                    if packed < fewest && !$free(slot) && !$banned(slot, secret) {
                         fewest = packed;
                         into.packed = packed;
-                        $read(slot, secret, into, true);
+                        $copy(slot, into);
                     }
                 });
                 u32::from(fewest != u64::MAX)
@@ -125,7 +122,7 @@ macro_rules! operations {
 
             #[inline(never)]
             pub fn release(index: u32, key: &[u64; 3]) -> u32 {
-                each!(index, |slot| {
+                each!($table[index], |slot| {
                     if $difference(slot, key) == 0 {
                         // SAFETY: this CPU's own slot.
                         unsafe {
@@ -144,7 +141,7 @@ macro_rules! operations {
             /// [`NO_ROOM`].
             #[inline(never)]
             pub fn take(index: u32, key: &[u64; 3], into: &mut Contents) -> u32 {
-                each!(index, |slot| {
+                each!($table[index], |slot| {
                     let difference = $difference(slot, key);
                     if difference == 0 || difference == BANNED {
                         let packed = get!(slot, packed);
@@ -173,13 +170,8 @@ operations!(
     2,
     |slot: *mut Slot4| get!(slot, key) == 0,
     |slot: *mut Slot4, key: &[u64; 3]| get!(slot, key) ^ key[0],
-    |slot: *mut Slot4, secret: u64, into: &mut Contents, whole: bool| {
-        let key = get!(slot, key);
-        if whole {
-            into.key[0] = key;
-        }
-        (key ^ secret) & BANNED != 0
-    },
+    |slot: *mut Slot4, secret: u64| (get!(slot, key) ^ secret) & BANNED != 0,
+    |slot: *mut Slot4, into: &mut Contents| into.key[0] = get!(slot, key),
     // SAFETY: this CPU's own slot.
     |slot: *mut Slot4, key: &[u64; 3], verdict: u64| unsafe {
         (&raw mut (*slot).key).write_volatile(key[0] ^ verdict);
@@ -198,12 +190,13 @@ operations!(
             ELSEWHERE
         }
     },
-    |slot: *mut Slot6, _secret: u64, into: &mut Contents, whole: bool| {
-        let tag = get!(slot, tag);
-        if whole {
-            into.key = [get!(slot, destination[0]), get!(slot, destination[1]), tag];
-        }
-        tag & BANNED != 0
+    |slot: *mut Slot6, _secret: u64| get!(slot, tag) & BANNED != 0,
+    |slot: *mut Slot6, into: &mut Contents| {
+        into.key = [
+            get!(slot, destination[0]),
+            get!(slot, destination[1]),
+            get!(slot, tag),
+        ];
     },
     // SAFETY: this CPU's own slot.
     |slot: *mut Slot6, key: &[u64; 3], verdict: u64| unsafe {
