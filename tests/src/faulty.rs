@@ -98,7 +98,7 @@ impl Tables for Faulty {
         self.tables.clear(generation)
     }
 
-    fn fill(&self) -> Fill {
-        self.tables.fill()
+    fn fill(&self, generation: Generation) -> Fill {
+        self.tables.fill(generation)
     }
 }

@@ -75,8 +75,8 @@ pub trait Tables: Send {
     /// Some of it may be left; calling again completes it.
     fn clear(&mut self, generation: Generation) -> Result<(), TableError>;
 
-    /// How full the tables are that packets are counted in now. Cheap: asked several times a second.
-    fn fill(&self) -> Fill;
+    /// How full the tables of a generation are, also while packets are counted in it. Cheap: asked several times a second.
+    fn fill(&self, generation: Generation) -> Fill;
 }
 
 /// A point in time on both clocks.
@@ -243,7 +243,7 @@ impl<T: Tables> CounterSource for Drain<T> {
     }
 
     fn fill(&self) -> Fill {
-        self.tables.fill()
+        self.tables.fill(self.current)
     }
 }
 

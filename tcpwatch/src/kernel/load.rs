@@ -124,19 +124,12 @@ fn load_laid_out(
 }
 
 fn layout(capacity: Capacity, real_time: bool) -> Result<Layout, LoadError> {
-    let cpus = |step| {
-        move |(file, source): (&'static str, std::io::Error)| TableError::Call {
-            step,
-            map: file.to_owned(),
-            source,
-        }
-    };
     let possible = possible_cpus().map_err(call_error("count the possible CPUs", POSSIBLE_CPUS))?;
     let online = if real_time {
         // Nothing belongs to one CPU alone there.
         Vec::new()
     } else {
-        aya::util::online_cpus().map_err(cpus("count the CPUs"))?
+        aya::util::online_cpus().map_err(|(file, error)| call_error("count the CPUs", file)(error))?
     };
     Ok(Layout {
         bits: capacity.set_bits(online.len()),

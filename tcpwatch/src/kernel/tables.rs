@@ -64,7 +64,6 @@ pub struct KernelTables {
     grace: GracePeriod,
     /// Room in each generation's spill.
     room: usize,
-    current: Generation,
     /// Own sources with most packets, by family: IPv4, IPv6.
     busiest: [Option<SourceKey>; 2],
 }
@@ -114,7 +113,6 @@ impl KernelTables {
             sides: [Side::take(ebpf, 0)?, Side::take(ebpf, 1)?],
             grace: GracePeriod::new().map_err(call_error("create a map", "grace period"))?,
             room: room as usize,
-            current: Generation::Even,
             busiest: [None; 2],
         })
     }
@@ -190,7 +188,6 @@ impl Tables for KernelTables {
     fn flip(&mut self, to: Generation) -> Result<(), TableError> {
         self.set_usual(to);
         self.front.flip(to);
-        self.current = to;
         Ok(())
     }
 
@@ -246,7 +243,7 @@ impl Tables for KernelTables {
     }
 
     /// From a few cache lines of shared memory for each CPU.
-    fn fill(&self) -> Fill {
-        self.front.fill(self.current, self.room as u64)
+    fn fill(&self, generation: Generation) -> Fill {
+        self.front.fill(generation, self.room as u64)
     }
 }

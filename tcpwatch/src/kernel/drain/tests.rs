@@ -147,7 +147,7 @@ impl Tables for Model {
         Ok(())
     }
 
-    fn fill(&self) -> Fill {
+    fn fill(&self, _generation: Generation) -> Fill {
         Fill::default()
     }
 }
