@@ -231,8 +231,9 @@ fn a_full_table_keeps_the_total_and_is_empty_again_after_the_drain() {
         .map(|record| record.destinations.len())
         .max()
         .unwrap();
-    // The spill, and the slots of one CPU or of two. Drains in between may make it more.
-    assert!((128..500).contains(&fullest), "{fullest} destinations");
+    // Where a packet overflowed, the spill was full, and so was its set of four. How many of the other slots were taken is the
+    // secret hash's doing, and drains in between may make it more.
+    assert!((64 + 4..500).contains(&fullest), "{fullest} destinations");
     assert!(
         records
             .iter()
