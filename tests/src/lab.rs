@@ -10,6 +10,7 @@ use crate::daemon::Tcpwatch;
 use crate::invocation::Invocation;
 use crate::namespace::Namespace;
 use crate::traffic::{Sink, Udp};
+use crate::wait;
 
 /// The IPv4 address of `near`.
 pub const NEAR_V4: &str = "198.18.0.1";
@@ -75,6 +76,12 @@ impl Lab {
             _sink: sink,
         };
         lab.connect();
+        // For its one address `near` reports a multicast group, twice (RFC 3810 section 9.14.1). On a slow machine that may
+        // come after a test has begun.
+        wait::until("near has sent its multicast listener reports", || {
+            let sent = lab.near.run("cat /sys/class/net/eth0/statistics/tx_packets");
+            sent.trim() == "2"
+        });
         lab
     }
 
