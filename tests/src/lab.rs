@@ -4,6 +4,7 @@
 //! these namespaces.
 
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use crate::command;
 use crate::daemon::Tcpwatch;
@@ -76,12 +77,6 @@ impl Lab {
             _sink: sink,
         };
         lab.connect();
-        // For its one address `near` reports a multicast group, twice (RFC 3810 section 9.14.1). On a slow machine that may
-        // come after a test has begun.
-        wait::until("near has sent its multicast listener reports", || {
-            let sent = lab.near.run("cat /sys/class/net/eth0/statistics/tx_packets");
-            sent.trim() == "2"
-        });
         lab
     }
 
@@ -108,6 +103,26 @@ impl Lab {
         );
         self.near.ip("link set eth0 up");
         self.route();
+    }
+
+    /// Waits until `near` has sent nothing for a second. On a slow machine its multicast listener reports, of which kernels send
+    /// different numbers, may come after the link is made.
+    ///
+    /// # Panics
+    ///
+    /// When it goes on sending.
+    #[track_caller]
+    pub fn wait_until_quiet(&self) {
+        const QUIET: Duration = Duration::from_secs(1);
+        let sent = || self.near.run("cat /sys/class/net/eth0/statistics/tx_packets");
+        let (mut last, mut since) = (sent(), Instant::now());
+        wait::until("near is quiet", || {
+            let now = sent();
+            if now != last {
+                (last, since) = (now, Instant::now());
+            }
+            since.elapsed() >= QUIET
+        });
     }
 
     /// Makes a second link, `eth1`, with one address of `near` and one neighbour. No route leads to it.

@@ -114,6 +114,7 @@ fn by_clsact_every_packet_of_two_cpus_is_counted_and_no_filter_stays() {
 
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let lab = Lab::new();
+    lab.wait_until_quiet();
     let watch = lab.watch(["--attach", "auto", "--interval", "500ms"]);
     assert!(clsact_filters(&lab.near, "eth0").contains("tcpwatch"));
     let send = |cpu| {
@@ -175,6 +176,7 @@ fn a_filter_of_a_killed_program_goes_with_the_next() {
     lab.watch(["--interval", "1h"]).kill();
     assert!(clsact_filters(&lab.near, "eth0").contains("tcpwatch"));
 
+    lab.wait_until_quiet();
     let watch = lab.watch(["--interval", "1h"]);
     let mut socket = lab.udp_v4();
     socket.send_times("192.0.2.1".parse().unwrap(), 18, 7);
