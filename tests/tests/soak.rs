@@ -374,7 +374,12 @@ fn without_the_grace_period_the_comparison_fails() {
 #[test]
 fn with_the_tables_cleared_before_they_are_read_the_comparison_fails() {
     let books = must_differ("cleared before read", Fault::ClearFirst);
-    assert!(books.difference().lost.packets > 2 * BURST);
+    // How much of the burst lies in the half that is cleared is a matter of the CPUs' pace.
+    let Difference { lost, duplicated, .. } = books.difference();
+    assert!(
+        lost.packets > BURST && duplicated == Counts::default(),
+        "lost {lost:?}, duplicated {duplicated:?}"
+    );
 }
 
 #[test]
