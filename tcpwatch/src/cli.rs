@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::geo::{import, info, lookup, update};
 use crate::kernel::attach::AttachMode;
 use crate::sink::Format;
 
@@ -26,6 +27,29 @@ pub struct Cli {
 pub enum Command {
     /// Watch interfaces and record where their packets go.
     Run(RunArgs),
+    /// Say where addresses are, and keep the place databases
+    Geo(GeoArgs),
+}
+
+/// Arguments of `tcpwatch geo`.
+#[derive(Debug, Args)]
+pub struct GeoArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: GeoCommand,
+}
+
+/// The commands of `tcpwatch geo`.
+#[derive(Debug, Subcommand)]
+pub enum GeoCommand {
+    /// Say what addresses belong to: scope, country, city, network, anycast
+    Lookup(lookup::Arguments),
+    /// Describe the place databases in use: type, date, age, size, licence
+    Info(info::Arguments),
+    /// Make a place database from Debian's location data, Tor's, or CSV
+    Import(import::Arguments),
+    /// Fetch today's place databases
+    Update(update::Arguments),
 }
 
 /// Arguments of `tcpwatch run`.

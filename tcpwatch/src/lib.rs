@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod config;
 pub mod enrich;
+pub mod geo;
 pub mod kernel;
 pub mod net;
 pub mod pipeline;

@@ -5,8 +5,9 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use tcpwatch::cli::{Cli, Command, RunArgs};
+use tcpwatch::cli::{Cli, Command, GeoArgs, RunArgs};
 use tcpwatch::config::Config;
+use tcpwatch::geo::{self, Ending};
 use tcpwatch::pipeline::{self, PipelineError};
 use tcpwatch::sink::wants_colour;
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,6 +20,17 @@ const USAGE: u8 = 2;
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => watch(args),
+        Command::Geo(args) => answer(args),
+    }
+}
+
+/// A command that answers and ends.
+fn answer(args: GeoArgs) -> ExitCode {
+    let mut stderr = std::io::stderr();
+    match geo::run(args.command, &mut std::io::stdout(), &mut stderr) {
+        Ok(Ending::Done) => ExitCode::SUCCESS,
+        Ok(Ending::Failed) => ExitCode::from(FAILED),
+        Err(error) => complain(&mut stderr, &error, USAGE),
     }
 }
 

@@ -1,0 +1,32 @@
+//! `tcpwatch geo`: the commands about places. They answer on the writer that they are given, and never watch anything.
+
+use std::io::Write;
+
+use crate::cli::GeoCommand;
+
+pub mod import;
+pub mod info;
+pub mod lookup;
+pub mod update;
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// All was done.
+    Done,
+    /// Something could not be done, and was said.
+    Failed,
+}
+
+/// Does what was asked for: answers on `out`; progress and warnings on `notices`.
+///
+/// # Errors
+/// What was asked for cannot be done: the text says why and what to do. Nothing was changed.
+pub fn run(command: GeoCommand, out: &mut dyn Write, notices: &mut dyn Write) -> anyhow::Result<Ending> {
+    match command {
+        GeoCommand::Lookup(arguments) => Ok(lookup::run(&arguments, out, notices)?),
+        GeoCommand::Info(arguments) => Ok(info::run(&arguments, out, notices)?),
+        GeoCommand::Import(arguments) => Ok(import::run(&arguments, out, notices)?),
+        GeoCommand::Update(arguments) => Ok(update::run(&arguments, out, notices)?),
+    }
+}
