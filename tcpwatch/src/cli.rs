@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::enrich::Language;
 use crate::geo::{import, info, lookup, update};
 use crate::kernel::attach::AttachMode;
 use crate::sink::Format;
@@ -87,10 +88,14 @@ pub struct RunArgs {
     #[arg(short = 'o', long = "record", value_name = "FILE")]
     pub record: Option<PathBuf>,
 
-    /// Place databases (MMDB: country or city), the first that knows an address wins; default: those found in
+    /// Place databases (MMDB: country, city, ASN), the first that knows an address wins; default: those found in
     /// /usr/share/GeoIP, /var/lib/GeoIP and /var/lib/tcpwatch
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub geo: Vec<PathBuf>,
+
+    /// Language of countries' and cities' names, where a database has it, like de or zh-CN
+    #[arg(long = "lang", value_name = "TAG", default_value_t)]
+    pub language: Language,
 
     /// Rows in each part of the table
     #[arg(long, value_name = "N", default_value_t = 10)]

@@ -1,19 +1,20 @@
 //! Enrichment: what is known about a destination besides its address. It sees addresses only, never a packet count.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::record::{GeoFile, Place};
 
 pub mod geo;
 pub mod scope;
 
-pub use geo::{GeoError, Places};
+pub use geo::{GeoError, Language, Places, Selection};
 pub use scope::scope;
 
 /// A source of places.
 pub trait Enricher: Send {
     /// Where `address` is. What is not known stays none; it never fails.
-    fn place(&mut self, address: IpAddr) -> Place;
+    fn place(&mut self, address: IpAddr) -> Arc<Place>;
 
     /// The databases in use, in the order in which they are asked.
     fn files(&self) -> Vec<GeoFile>;
@@ -27,8 +28,8 @@ pub trait Enricher: Send {
 pub struct Off;
 
 impl Enricher for Off {
-    fn place(&mut self, _address: IpAddr) -> Place {
-        Place::default()
+    fn place(&mut self, _address: IpAddr) -> Arc<Place> {
+        Arc::default()
     }
 
     fn files(&self) -> Vec<GeoFile> {

@@ -112,10 +112,7 @@ pub async fn run(
 }
 
 fn places(config: &Config) -> Result<Places, PipelineError> {
-    if !config.geo.is_empty() {
-        return Ok(Places::open_given(&config.geo)?);
-    }
-    let (places, warnings) = Places::discover();
+    let (places, warnings) = config.geo.open()?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }

@@ -141,7 +141,7 @@ pub struct Destination {
     pub scope: Scope,
     /// Where it is, as far as the databases know.
     #[serde(flatten)]
-    pub place: Place,
+    pub place: Arc<Place>,
     /// Names the address was asked for by; none where unknown.
     pub names: Option<Vec<Arc<str>>>,
 }

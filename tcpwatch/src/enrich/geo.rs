@@ -2,96 +2,35 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use self::database::Database;
+use self::merge::Merged;
+use self::shelves::Subject;
+use self::text::Texts;
+use crate::enrich::Enricher;
 use crate::enrich::scope::{destination, scope};
-use crate::enrich::{Enricher, geo::database::Database, geo::text::Texts};
 use crate::record::{GeoFile, Place, Scope};
 
 mod database;
+mod entry;
+mod error;
+mod language;
+mod merge;
+mod selection;
 mod shelves;
 mod text;
 
-pub use shelves::Shelves;
-
-/// Why a file cannot serve as a place database. Each text names the file and what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum GeoError {
-    /// Nothing has this name.
-    #[error("no such place database: {}: check the path", .path.display())]
-    Missing {
-        /// The file.
-        path: PathBuf,
-    },
-    /// It is a directory.
-    #[error("{} is a directory: name the MMDB file in it, for example {}",
-            .path.display(), .path.join("GeoLite2-Country.mmdb").display())]
-    Directory {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// It is a pipe, a device or a socket.
-    #[error("{} is not a regular file: name an MMDB file", .path.display())]
-    NotAFile {
-        /// What was named.
-        path: PathBuf,
-    },
-    /// It cannot be read.
-    #[error("cannot read the place database {}: check its permissions", .path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// It has no bytes.
-    #[error("the place database {} is empty: fetch it again", .path.display())]
-    Empty {
-        /// The file.
-        path: PathBuf,
-    },
-    /// It is still packed.
-    #[error("{} is compressed: unpack it and name the .mmdb file", .path.display())]
-    Compressed {
-        /// The file.
-        path: PathBuf,
-    },
-    /// It is no whole MMDB file.
-    #[error("{} is cut short, damaged or not an MMDB file: fetch it again", .path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        #[source]
-        source: maxminddb::MaxMindDbError,
-    },
-    /// It is an MMDB file about something else.
-    #[error("{} is of type {kind:?}, which has no countries: use a Country, City or Enterprise file \
-             (GeoLite2-Country.mmdb, GeoLite2-City.mmdb, dbip-country-lite.mmdb)", .path.display())]
-    NoCountries {
-        /// The file.
-        path: PathBuf,
-        /// `database_type` of its metadata.
-        kind: String,
-    },
-    /// Its records are not laid out as GeoIP2's are.
-    #[error("{} is of type {kind:?}, whose records are not in the form of GeoIP2: use a file of MaxMind, DB-IP \
-             or one made by cargo xtask setup", .path.display())]
-    OtherForm {
-        /// The file.
-        path: PathBuf,
-        /// `database_type` of its metadata.
-        kind: String,
-        /// What does not fit.
-        #[source]
-        source: maxminddb::MaxMindDbError,
-    },
-}
+pub use database::Description;
+pub use error::GeoError;
+pub use language::{Language, LanguageError};
+pub use selection::Selection;
+pub use shelves::{OURS, Shelves};
 
 /// What to do when there is no place database.
-const HOW_TO_GET_ONE: &str = "no place database found, countries stay unknown: cargo xtask setup builds one from \
-     Debian's tor-geoipdb; or put GeoLite2-Country.mmdb or dbip-country-lite.mmdb into /var/lib/GeoIP; \
-     or give one with --geo FILE";
+const HOW_TO_GET_ONE: &str = "no place database found, countries and networks stay unknown: `tcpwatch geo update` fetches \
+     one from DB-IP, `tcpwatch geo import` makes one from Debian's location data; or put GeoLite2-Country.mmdb into \
+     /var/lib/GeoIP; or give one with --geo FILE";
 
 /// Place databases, asked in order.
 ///
@@ -100,14 +39,34 @@ const HOW_TO_GET_ONE: &str = "no place database found, countries stay unknown: c
 #[derive(Debug, Default)]
 pub struct Places {
     databases: Vec<Database>,
-    /// Country and city names, each held once.
+    language: Language,
+    /// Names of countries, cities and networks, each held once.
     texts: Texts,
+    merged: Merged,
+    nowhere: Arc<Place>,
 }
 
 impl Places {
     /// No databases at all.
     pub fn none() -> Self {
         Self::default()
+    }
+
+    fn of(databases: Vec<Database>) -> Self {
+        Self {
+            databases,
+            ..Self::default()
+        }
+    }
+
+    /// The same with names in another language, where a file has them. Without this they are in English.
+    #[must_use]
+    pub fn in_language(mut self, language: Language) -> Self {
+        self.language = language;
+        for database in &mut self.databases {
+            database.forget();
+        }
+        self
     }
 
     /// The files that the operator named.
@@ -120,76 +79,71 @@ impl Places {
             .iter()
             .map(|path| Database::open(path))
             .collect::<Result<_, _>>()?;
-        Ok(Self {
-            databases,
-            texts: Texts::default(),
-        })
+        Ok(Self::of(databases))
     }
 
-    /// The database found in the usual places, and warnings: a file that was skipped, or that there is none.
+    /// The databases found in the usual places, and warnings: a file that was skipped, or that there is none.
     pub fn discover() -> (Self, Vec<String>) {
         Self::discover_in(&Shelves::usual())
     }
 
     /// The same for other places.
     ///
-    /// One file is used, the operator's newest, so that memory and time to start do not depend on how many lie
-    /// around; `--geo` takes several. A file with cities goes before one without that was built on the same day.
+    /// Three files are used at most, so that memory and time to start do not depend on how many lie around: the newest
+    /// one with places, the newest one with networks, and one made by `tcpwatch geo import`, which fills their gaps. A file
+    /// with cities goes before one without that was built on the same day. `--geo` takes any number.
     pub fn discover_in(shelves: &Shelves) -> (Self, Vec<String>) {
         let mut warnings = Vec::new();
-        let mut best: Option<Database> = None;
-        for path in shelves.operators_files(&mut warnings) {
+        let mut places: Option<Database> = None;
+        let mut networks: Option<Database> = None;
+        for (path, subject) in shelves.known_files(&mut warnings) {
+            let best = match subject {
+                Subject::Places => &mut places,
+                Subject::Networks => &mut networks,
+            };
             if let Some(found) = open_or_warn(&path, &mut warnings)
                 && best.as_ref().is_none_or(|best| found.rank() > best.rank())
             {
-                best = Some(found);
+                *best = Some(found);
             }
         }
-        for path in &shelves.files {
-            if best.is_none() && path.exists() {
-                best = open_or_warn(path, &mut warnings);
-            }
-        }
-        if best.is_none() {
+        let ours = shelves
+            .files
+            .iter()
+            .filter(|path| path.exists())
+            .find_map(|path| open_or_warn(path, &mut warnings));
+        let databases: Vec<Database> = [places, networks, ours].into_iter().flatten().collect();
+        if databases.is_empty() {
             warnings.push(HOW_TO_GET_ONE.to_owned());
         }
-        (
-            Self {
-                databases: best.into_iter().collect(),
-                texts: Texts::default(),
-            },
-            warnings,
-        )
+        (Self::of(databases), warnings)
     }
 
-    /// Where `address` is, whatever its scope.
-    ///
-    /// The first file that knows the country decides. A later one adds a city, provided that it names the same
-    /// country.
-    pub fn lookup(&mut self, address: IpAddr) -> Place {
+    /// Where `address` is, whatever its scope, as [`merge`] puts together what the files say.
+    pub fn lookup(&mut self, address: IpAddr) -> Arc<Place> {
         let address = destination(address);
-        let mut place = Place::default();
+        let mut place = Arc::clone(&self.nowhere);
         for database in &mut self.databases {
-            if place.country.is_some() && place.city.is_some() {
-                break;
-            }
-            let found = database.lookup(address, &mut self.texts);
-            if place.country.is_none() {
-                place = found;
-            } else if place.city.is_none() && place.country == found.country {
-                place.city = found.city;
+            let found = database.lookup(address, &self.language, &mut self.texts);
+            if let Some(found) = found {
+                place = self.merged.get(&place, &found);
             }
         }
         place
     }
+
+    /// What the files say of themselves, in the order in which they are asked.
+    pub fn descriptions(&self) -> Vec<Description> {
+        self.databases.iter().map(Database::description).collect()
+    }
 }
 
 impl Enricher for Places {
-    fn place(&mut self, address: IpAddr) -> Place {
+    fn place(&mut self, address: IpAddr) -> Arc<Place> {
         if scope(address) == Scope::Global {
             self.lookup(address)
         } else {
-            Place::default()
+            Arc::clone(&self.nowhere)
         }
     }
 

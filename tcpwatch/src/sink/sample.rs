@@ -1,5 +1,7 @@
 //! Records for the tests of the encoders.
 
+use std::sync::Arc;
+
 use jiff::tz::TimeZone;
 use tcpwatch_common::Counts;
 
@@ -63,7 +65,7 @@ pub(super) fn destination(address: &str, packets: u64, bytes: u64) -> Destinatio
         tcp_connections: None,
         quic_connections: None,
         scope: Scope::Documentation,
-        place: Place::default(),
+        place: Arc::default(),
         names: None,
     }
 }
@@ -77,8 +79,11 @@ pub(super) fn scoped(address: &str, packets: u64, bytes: u64, scope: Scope) -> D
 
 pub(super) fn in_country(address: &str, packets: u64, bytes: u64, code: &str, name: &str) -> Destination {
     let mut destination = scoped(address, packets, bytes, Scope::Global);
-    destination.place.country = Some(code.into());
-    destination.place.country_name = Some(name.into());
+    destination.place = Arc::new(Place {
+        country: Some(code.into()),
+        country_name: Some(name.into()),
+        ..Place::default()
+    });
     destination
 }
 

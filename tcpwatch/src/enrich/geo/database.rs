@@ -4,14 +4,18 @@ use std::fs;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
+use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt as _};
 use maxminddb::{MaxMindDbError, Reader};
-use serde::Deserialize;
 
-use crate::enrich::geo::GeoError;
-use crate::enrich::geo::text::{Texts, clean};
+use crate::enrich::geo::entry::Entry;
+use crate::enrich::geo::text::{Texts, clean, clean_long};
+use crate::enrich::geo::{GeoError, Language};
 use crate::record::{GeoFile, Place};
+
+/// No place database is so large: the largest, of cities in eight languages, has a hundredth of it.
+const MOST_BYTES: u64 = 8 << 30;
 
 /// How many records of the file are held decoded; beyond it they are forgotten and decoded anew. A country file has
 /// a few hundred, a city file about as many as there are cities in the traffic.
@@ -34,31 +38,58 @@ const PROBES: [IpAddr; 12] = [
     IpAddr::V6(Ipv6Addr::new(0x2c0f, 0xfb50, 0, 0, 0, 0, 0, 1)),
 ];
 
+/// `database_type` of the files that `tcpwatch geo import` makes.
+pub const OUR_TYPE: &str = "tcpwatch-Country-ASN";
+
+/// What a file says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// Path, type and date, as records name them.
+    pub file: GeoFile,
+    /// When it was built, in seconds since 1970, UTC.
+    pub built: i64,
+    /// Nodes of its search tree.
+    pub nodes: u64,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// 4: IPv4 only; 6: both families.
+    pub ip_version: u16,
+    /// The languages that it has names in.
+    pub languages: Vec<String>,
+    /// Its description in English, which may name licence and origin; none: it has none.
+    pub text: Option<String>,
+}
+
 /// A place database in memory.
 #[derive(Debug)]
 pub(super) struct Database {
     reader: Reader<Vec<u8>>,
+    bytes: u64,
     file: GeoFile,
-    /// Places already decoded, by the offset of their record: few records serve very many addresses.
-    known: HashMap<usize, Place>,
+    /// Every anycast network has its mark in this file.
+    flags_anycast: bool,
+    /// Places already decoded, by the offset of their record: few records serve very many addresses. None: damaged.
+    known: HashMap<usize, Option<Arc<Place>>>,
     errors: u64,
 }
 
 impl Database {
     pub(super) fn open(path: &Path) -> Result<Self, GeoError> {
-        let bytes = read(path)?;
+        let contents = read(path)?;
+        let bytes = contents.len() as u64;
         let damaged = |source| GeoError::Damaged {
             path: path.to_owned(),
             source,
         };
-        let reader = Reader::from_source(bytes).map_err(damaged)?;
+        let reader = Reader::from_source(contents).map_err(damaged)?;
         let metadata = reader.metadata();
         let kind = clean(&metadata.database_type);
-        if !["country", "city", "enterprise"]
-            .iter()
-            .any(|word| kind.to_ascii_lowercase().contains(word))
-        {
-            return Err(GeoError::NoCountries {
+        let has = |words: &[&str]| {
+            let kind = kind.to_ascii_lowercase();
+            words.iter().any(|word| kind.contains(word))
+        };
+        if !has(&["country", "city", "enterprise", "asn", "isp"]) {
+            return Err(GeoError::OtherSubject {
                 path: path.to_owned(),
                 kind,
             });
@@ -75,14 +106,16 @@ impl Database {
             built,
         };
         let database = Self {
+            flags_anycast: kind == OUR_TYPE,
             reader,
+            bytes,
             file,
             known: HashMap::new(),
             errors: 0,
         };
         for address in PROBES {
             match database.decode(address) {
-                Ok(_) => {}
+                Ok(()) => {}
                 Err(source @ MaxMindDbError::Decoding { .. }) => {
                     return Err(GeoError::OtherForm {
                         path: path.to_owned(),
@@ -101,6 +134,25 @@ impl Database {
         &self.file
     }
 
+    /// What the file says of itself.
+    pub(super) fn description(&self) -> Description {
+        let metadata = self.reader.metadata();
+        let text = metadata
+            .description
+            .get("en")
+            .or(metadata.description.values().next());
+        Description {
+            file: self.file.clone(),
+            // It was a date when the file was opened.
+            built: i64::try_from(metadata.build_epoch).unwrap_or(i64::MAX),
+            nodes: u64::from(metadata.node_count),
+            bytes: self.bytes,
+            ip_version: metadata.ip_version,
+            languages: metadata.languages.iter().map(|tag| clean(tag)).collect(),
+            text: text.map(|text| clean_long(text)).filter(|text| !text.is_empty()),
+        }
+    }
+
     /// Lookups that met damaged data.
     pub(super) fn errors(&self) -> u64 {
         self.errors
@@ -114,9 +166,19 @@ impl Database {
         )
     }
 
-    /// Where `address` is; damaged data is counted and answered with the place of which nothing is known.
-    pub(super) fn lookup(&mut self, address: IpAddr, texts: &mut Texts) -> Place {
-        match self.find(address, texts) {
+    /// Forgets what was decoded: it was in another language.
+    pub(super) fn forget(&mut self) {
+        self.known = HashMap::new();
+    }
+
+    /// Where `address` is; none: the file does not know. Damaged data is counted and not known either.
+    pub(super) fn lookup(
+        &mut self,
+        address: IpAddr,
+        language: &Language,
+        texts: &mut Texts,
+    ) -> Option<Arc<Place>> {
+        match self.find(address, language, texts) {
             Ok(place) => place,
             Err(error) => {
                 if self.errors == 0 {
@@ -126,31 +188,45 @@ impl Database {
                     );
                 }
                 self.errors += 1;
-                Place::default()
+                None
             }
         }
     }
 
-    fn find(&mut self, address: IpAddr, texts: &mut Texts) -> Result<Place, MaxMindDbError> {
+    fn find(
+        &mut self,
+        address: IpAddr,
+        language: &Language,
+        texts: &mut Texts,
+    ) -> Result<Option<Arc<Place>>, MaxMindDbError> {
         if !self.covers(address) {
-            return Ok(Place::default());
+            return Ok(None);
         }
         let found = self.reader.lookup(address)?;
         let Some(offset) = found.offset() else {
-            return Ok(Place::default());
+            return Ok(None);
         };
-        if let Some(place) = self.known.get(&offset) {
-            return Ok(place.clone());
+        if let Some(known) = self.known.get(&offset) {
+            self.errors += u64::from(known.is_none());
+            return Ok(known.clone());
         }
-        let place = found
-            .decode::<Entry<'_>>()?
-            .map(|entry| entry.place(texts))
-            .unwrap_or_default();
         if self.known.len() >= MOST_KNOWN {
             self.known.clear();
         }
-        self.known.insert(offset, place.clone());
-        Ok(place)
+        match found.decode::<Entry<'_>>() {
+            Ok(entry) => {
+                let place = entry
+                    .unwrap_or_default()
+                    .place(language, self.flags_anycast, texts);
+                let place = Arc::new(place);
+                self.known.insert(offset, Some(Arc::clone(&place)));
+                Ok(Some(place))
+            }
+            Err(error) => {
+                self.known.insert(offset, None);
+                Err(error)
+            }
+        }
     }
 
     /// Decodes without keeping anything.
@@ -183,6 +259,12 @@ fn read(path: &Path) -> Result<Vec<u8>, GeoError> {
     if !metadata.is_file() {
         return Err(GeoError::NotAFile { path: path_owned() });
     }
+    if metadata.len() > MOST_BYTES {
+        return Err(GeoError::TooLarge {
+            path: path_owned(),
+            bytes: metadata.len(),
+        });
+    }
     let bytes = fs::read(path).map_err(unreadable)?;
     match bytes.as_slice() {
         [] => Err(GeoError::Empty { path: path_owned() }),
@@ -192,66 +274,4 @@ fn read(path: &Path) -> Result<Vec<u8>, GeoError> {
         }
         _ => Ok(bytes),
     }
-}
-
-/// What is read of a record in the form of GeoIP2.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Entry<'a> {
-    #[serde(borrow)]
-    country: Country<'a>,
-    #[serde(borrow)]
-    registered_country: Country<'a>,
-    #[serde(borrow)]
-    city: City<'a>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Country<'a> {
-    iso_code: Option<&'a str>,
-    #[serde(borrow)]
-    names: Names<'a>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct City<'a> {
-    #[serde(borrow)]
-    names: Names<'a>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Names<'a> {
-    en: Option<&'a str>,
-}
-
-impl Entry<'_> {
-    /// The country where the address is used; where the file leaves that open (anycast, satellite links), the one
-    /// where its network is registered, which is still better than nothing.
-    fn place(&self, texts: &mut Texts) -> Place {
-        let country = [&self.country, &self.registered_country]
-            .into_iter()
-            .find_map(|country| {
-                let code = alpha_2(country.iso_code?)?;
-                Some((code, country.names.en))
-            });
-        let Some((code, name)) = country else {
-            return Place::default();
-        };
-        Place {
-            country: texts.get(&code),
-            country_name: name.and_then(|name| texts.get(name)),
-            city: self.city.names.en.and_then(|name| texts.get(name)),
-            ..Place::default()
-        }
-    }
-}
-
-/// `code` in capitals, if it is one: two letters, and not the ZZ that stands for "unknown".
-fn alpha_2(code: &str) -> Option<String> {
-    let code = code.to_ascii_uppercase();
-    (code.len() == 2 && code.bytes().all(|letter| letter.is_ascii_uppercase()) && code != "ZZ")
-        .then_some(code)
 }

@@ -1,6 +1,7 @@
 //! A record of an MMDB file in the form of GeoIP2, which GeoLite2, DB-IP and our own files share, and what is taken of it.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
@@ -57,24 +58,24 @@ struct Traits<'a> {
 #[derive(Default)]
 struct Names<'a>(Vec<(&'a str, &'a str)>);
 
-impl<'de> Deserialize<'de> for Names<'de> {
+impl<'de: 'a, 'a> Deserialize<'de> for Names<'a> {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_map(NamesVisitor)
+        from.deserialize_map(NamesVisitor(PhantomData))
     }
 }
 
-struct NamesVisitor;
+struct NamesVisitor<'a>(PhantomData<&'a str>);
 
-impl<'de> Visitor<'de> for NamesVisitor {
-    type Value = Names<'de>;
+impl<'de: 'a, 'a> Visitor<'de> for NamesVisitor<'a> {
+    type Value = Names<'a>;
 
     fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         to.write_str("a map of languages to names")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Names<'de>, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Names<'a>, A::Error> {
         let mut names = Vec::new();
-        while let Some(language) = map.next_key::<&str>()? {
+        while let Some(language) = map.next_key::<&'de str>()? {
             if names.len() < MOST_NAMES {
                 names.push((language, map.next_value()?));
             } else {
@@ -121,7 +122,11 @@ impl Entry<'_> {
             .autonomous_system_number
             .map(|number| (number, self.autonomous_system_organization))
             .or_else(|| {
-                let Traits { autonomous_system_number, autonomous_system_organization, .. } = self.traits;
+                let Traits {
+                    autonomous_system_number,
+                    autonomous_system_organization,
+                    ..
+                } = self.traits;
                 Some((autonomous_system_number?, autonomous_system_organization))
             });
         // AS 0 is nobody's (RFC 7607).

@@ -36,7 +36,8 @@ impl FromStr for Language {
     fn from_str(text: &str) -> Result<Self, LanguageError> {
         // `zh_CN.UTF-8` is how the locale variables write it.
         let tag = text.split('.').next().unwrap_or_default().replace('_', "-");
-        let subtag = |part: &str| (1..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric());
+        let subtag =
+            |part: &str| (1..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric());
         let mut parts = tag.split('-');
         let primary = parts.next().unwrap_or_default();
         let is_tag = (2..=3).contains(&primary.len())
@@ -57,16 +58,8 @@ impl Language {
     pub(super) fn nearest<'a>(&self, offered: impl IntoIterator<Item = &'a str> + Clone) -> Option<&'a str> {
         let primary = |tag: &str| tag.split('-').next().unwrap_or_default().to_ascii_lowercase();
         let mut same = offered.clone().into_iter();
-        same.find(|tag| tag.eq_ignore_ascii_case(&self.0)).or_else(|| {
-            offered
-                .into_iter()
-                .find(|tag| primary(tag) == primary(&self.0))
-        })
-    }
-
-    /// Whether it is English, of whatever country.
-    pub(super) fn is_english(&self) -> bool {
-        self.0.split('-').next().is_some_and(|primary| primary.eq_ignore_ascii_case(ENGLISH))
+        same.find(|tag| tag.eq_ignore_ascii_case(&self.0))
+            .or_else(|| offered.into_iter().find(|tag| primary(tag) == primary(&self.0)))
     }
 }
 
@@ -85,7 +78,16 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Language>().unwrap().to_string(), tag);
         }
-        for text in ["", "e", "english", "zh-", "de--AT", "d3", "en-thisistoolong", "en\u{1b}"] {
+        for text in [
+            "",
+            "e",
+            "english",
+            "zh-",
+            "de--AT",
+            "d3",
+            "en-thisistoolong",
+            "en\u{1b}",
+        ] {
             let error = text.parse::<Language>().unwrap_err().to_string();
             assert!(error.ends_with("write it like en, de, zh-CN or pt-BR"), "{error}");
         }

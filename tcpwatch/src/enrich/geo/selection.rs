@@ -73,7 +73,7 @@ mod tests {
     fn the_directories_of_given_files_are_theirs() {
         let given = ["/a/x.mmdb", "/a/y.mmdb", "z.mmdb"].map(PathBuf::from);
         let selection = Selection::new(&given, Language::default());
-        assert_eq!(selection.directories(), [".", "/a"].map(PathBuf::from));
+        assert_eq!(selection.directories(), ["/a", "."].map(PathBuf::from));
         assert!(selection.is_given());
         let usual = Selection::new(&[], Language::default());
         assert!(!usual.is_given() && usual.directories().contains(&PathBuf::from("/var/lib/GeoIP")));

@@ -9,6 +9,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod facts;
+
 /// 2026-01-01.
 const NEW_YEAR: u64 = 1_767_225_600;
 const DAY: u64 = 86_400;
@@ -63,23 +65,24 @@ fn refused(bytes: &[u8]) -> String {
     error.to_string().replace(path.to_str().unwrap(), "FILE")
 }
 
+fn place(places: &mut Places, address: &str) -> Place {
+    Place::clone(&places.place(address.parse().unwrap()))
+}
+
 fn country(places: &mut Places, address: &str) -> Option<String> {
-    places
-        .place(address.parse().unwrap())
-        .country
-        .map(|code| code.to_string())
+    place(places, address).country.map(|code| code.to_string())
 }
 
 #[test]
 fn addresses_of_both_families_get_their_country_and_name() {
     let mut places = open(&countries("GeoLite2-Country", NEW_YEAR));
-    let place = places.place("8.8.8.8".parse().unwrap());
+    let found = place(&mut places, "8.8.8.8");
     assert_eq!(
-        (place.country.as_deref(), place.country_name.as_deref()),
+        (found.country.as_deref(), found.country_name.as_deref()),
         (Some("US"), Some("United States"))
     );
     assert_eq!(
-        (place.city, place.asn, place.network, place.anycast),
+        (found.city, found.asn, found.network, found.anycast),
         (None, None, None, None)
     );
     assert_eq!(country(&mut places, "2a00::1").as_deref(), Some("DE"));
@@ -137,15 +140,15 @@ fn a_code_that_is_no_country_is_unknown_and_a_name_that_is_empty_is_none() {
         ],
     );
     let mut places = open(&bytes);
-    assert_eq!(places.place("8.8.8.8".parse().unwrap()), Place::default());
-    assert_eq!(places.place("9.9.9.9".parse().unwrap()), Place::default());
-    let place = places.place("11.0.0.1".parse().unwrap());
+    assert_eq!(place(&mut places, "8.8.8.8"), Place::default());
+    assert_eq!(place(&mut places, "9.9.9.9"), Place::default());
+    let found = place(&mut places, "11.0.0.1");
     assert_eq!(
-        (place.country.as_deref(), place.country_name.as_deref()),
+        (found.country.as_deref(), found.country_name.as_deref()),
         (Some("DE"), None)
     );
-    let place = places.place("12.0.0.1".parse().unwrap());
-    assert_eq!(place.country_name.as_deref(), Some("Fran[2Jce"));
+    let found = place(&mut places, "12.0.0.1");
+    assert_eq!(found.country_name.as_deref(), Some("Fran[2Jce"));
 }
 
 #[test]
@@ -170,7 +173,7 @@ fn a_later_file_fills_gaps_and_never_contradicts() {
     let second = write(directory.path(), "second.mmdb", &second);
     let mut places = Places::open_given(&[first, second]).unwrap();
     let mut seen = |address: &str| {
-        let place = places.place(address.parse().unwrap());
+        let place = Place::clone(&places.place(address.parse().unwrap()));
         [place.country_name, place.city].map(|text| text.map(|text| text.to_string()).unwrap_or_default())
     };
     assert_eq!(seen("8.1.1.1"), ["United States", "Denver"]);
@@ -187,8 +190,8 @@ fn a_later_file_fills_gaps_and_never_contradicts() {
 #[test]
 fn places_of_one_record_share_their_texts() {
     let mut places = open(&countries("Test-Country", NEW_YEAR));
-    let one = places.place("80.0.0.1".parse().unwrap()).country_name.unwrap();
-    let two = places.place("80.200.0.1".parse().unwrap()).country_name.unwrap();
+    let one = place(&mut places, "80.0.0.1").country_name.unwrap();
+    let two = place(&mut places, "80.200.0.1").country_name.unwrap();
     assert!(std::sync::Arc::ptr_eq(&one, &two));
 }
 
@@ -245,15 +248,15 @@ fn every_unusable_file_is_an_error_that_names_it_and_the_cure() {
         "the beginning is missing"
     );
     assert_eq!(
-        refused(&countries("GeoLite2-ASN", NEW_YEAR)),
-        "FILE is of type \"GeoLite2-ASN\", which has no countries: use a Country, City or Enterprise file \
-         (GeoLite2-Country.mmdb, GeoLite2-City.mmdb, dbip-country-lite.mmdb)"
+        refused(&countries("GeoIP2-Domain", NEW_YEAR)),
+        "FILE is of type \"GeoIP2-Domain\", which has neither countries nor networks: use a Country, City, \
+         Enterprise, ASN or ISP file (GeoLite2-Country.mmdb, GeoLite2-ASN.mmdb, dbip-city-lite.mmdb)"
     );
     let flat = Value::map([("country", Value::from("US"))]);
     assert_eq!(
         refused(&mmdb("other country.mmdb", NEW_YEAR, &[("8.0.0.0/8", flat)])),
         "FILE is of type \"other country.mmdb\", whose records are not in the form of GeoIP2: use a file of \
-         MaxMind, DB-IP or one made by cargo xtask setup"
+         MaxMind, DB-IP or one made by tcpwatch geo import"
     );
 }
 
@@ -309,24 +312,18 @@ fn the_newest_of_the_operators_files_is_used_then_the_one_with_cities() {
         &countries("DBIP-Country-Lite", NEW_YEAR + DAY),
     );
     assert_eq!(used(), "dbip-country-lite-2026-01.mmdb");
-    write(
-        directory.path(),
-        "GeoLite2-ASN.mmdb",
-        &countries("GeoLite2-ASN", NEW_YEAR + 9 * DAY),
-    );
-    assert_eq!(used(), "dbip-country-lite-2026-01.mmdb");
 }
 
 #[test]
-fn the_file_made_at_set_up_is_used_when_the_operator_has_none_that_works() {
+fn the_imported_file_is_used_when_the_operator_has_none_that_works() {
     let directory = tempfile::tempdir().unwrap();
     let operators = directory.path().join("GeoIP");
     fs::create_dir(&operators).unwrap();
     let broken = write(&operators, "GeoLite2-Country.mmdb", b"not a database");
     let made = write(
         directory.path(),
-        "country.mmdb",
-        &countries("tcpwatch-Country", NEW_YEAR),
+        "places.mmdb",
+        &countries("tcpwatch-Country-ASN", NEW_YEAR),
     );
     let shelves = Shelves {
         directories: vec![directory.path().join("no such directory"), operators],
@@ -347,9 +344,14 @@ fn the_file_made_at_set_up_is_used_when_the_operator_has_none_that_works() {
 fn without_any_file_there_is_a_warning_that_says_how_to_get_one() {
     let (mut places, warnings) = Places::discover_in(&Shelves::default());
     assert_eq!(places.files(), []);
-    assert_eq!(places.place("8.8.8.8".parse().unwrap()), Place::default());
+    assert_eq!(place(&mut places, "8.8.8.8"), Place::default());
     assert_eq!(warnings.len(), 1);
-    for cure in ["cargo xtask setup", "/var/lib/GeoIP", "--geo FILE"] {
+    for cure in [
+        "tcpwatch geo update",
+        "tcpwatch geo import",
+        "/var/lib/GeoIP",
+        "--geo FILE",
+    ] {
         assert!(warnings[0].contains(cure), "{}", warnings[0]);
     }
 }
@@ -363,8 +365,8 @@ fn damaged_records_are_unknown_places_and_counted() {
     let at = bytes.windows(6).position(|text| text == b"France").unwrap();
     bytes[at] = 0xff;
     let mut places = open(&bytes);
-    assert_eq!(places.place("90.0.0.1".parse().unwrap()), Place::default());
-    assert_eq!(places.place("90.0.0.1".parse().unwrap()), Place::default());
+    assert_eq!(place(&mut places, "90.0.0.1"), Place::default());
+    assert_eq!(place(&mut places, "90.0.0.1"), Place::default());
     assert_eq!(places.errors(), 2);
     assert_eq!(
         country(&mut open(&whole), "90.0.0.1").as_deref(),

@@ -8,6 +8,9 @@ use foldhash::fast::RandomState;
 /// Characters that a name may have; what is behind them is cut off.
 const LONGEST: usize = 100;
 
+/// The same for the description of a file.
+const LONGEST_DESCRIPTION: usize = 1000;
+
 /// How many texts are held; beyond it they are forgotten and collected anew. All countries and the cities of a busy
 /// server's day fit.
 const MOST: usize = 1 << 17;
@@ -37,13 +40,22 @@ impl Texts {
     }
 }
 
+/// The same for a text of several sentences.
+pub(super) fn clean_long(text: &str) -> String {
+    cleaned(text, LONGEST_DESCRIPTION)
+}
+
 /// `text` without what could move a terminal's cursor, break a line or turn its direction, at most [`LONGEST`] long.
 pub(super) fn clean(text: &str) -> String {
+    cleaned(text, LONGEST)
+}
+
+fn cleaned(text: &str, longest: usize) -> String {
     let harmless = |c: &char| {
         !c.is_control()
             && !matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
-    let cleaned: String = text.trim().chars().filter(harmless).take(LONGEST).collect();
+    let cleaned: String = text.trim().chars().filter(harmless).take(longest).collect();
     cleaned.trim().to_owned()
 }
 

@@ -203,9 +203,10 @@ fn the_widest_destinations_fit_80_columns_with_all_their_digits() {
     let address = "2001:db8:1234:5678:9abc:def0:1234:5678";
     let mut widest = sample::destination(address, 1_000_000_000_000, 999_949_000_000_000);
     record.destinations.insert(0, widest.clone());
-    widest.place.country_name =
+    let place = Arc::make_mut(&mut widest.place);
+    place.country_name =
         Some("The United Kingdom of Great Britain and Northern Ireland and all its dependencies".into());
-    widest.place.country = Some("GB".into());
+    place.country = Some("GB".into());
     widest.scope = Scope::Global;
     record.destinations.insert(0, widest);
     let lines = plain(&record);
