@@ -21,7 +21,7 @@ mod selection;
 mod shelves;
 mod text;
 
-pub use database::Description;
+pub use database::{Description, OUR_TYPE};
 pub use error::GeoError;
 pub use language::{Language, LanguageError};
 pub use selection::Selection;

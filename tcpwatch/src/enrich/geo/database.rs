@@ -17,6 +17,9 @@ use crate::record::{GeoFile, Place};
 /// No place database is so large: the largest, of cities in eight languages, has a hundredth of it.
 const MOST_BYTES: u64 = 8 << 30;
 
+/// Networks that are counted; beyond it, the tree of a damaged file may lead back into itself.
+const MOST_NETWORKS: u64 = 50_000_000;
+
 /// How many records of the file are held decoded; beyond it they are forgotten and decoded anew. A country file has
 /// a few hundred, a city file about as many as there are cities in the traffic.
 const MOST_KNOWN: usize = 1 << 16;
@@ -46,10 +49,8 @@ pub const OUR_TYPE: &str = "tcpwatch-Country-ASN";
 pub struct Description {
     /// Path, type and date, as records name them.
     pub file: GeoFile,
-    /// When it was built, in seconds since 1970, UTC.
-    pub built: i64,
-    /// Nodes of its search tree.
-    pub nodes: u64,
+    /// Networks that it has a record of; none: its tree is damaged, or larger than any.
+    pub networks: Option<u64>,
     /// Size in bytes.
     pub bytes: u64,
     /// 4: IPv4 only; 6: both families.
@@ -143,14 +144,25 @@ impl Database {
             .or(metadata.description.values().next());
         Description {
             file: self.file.clone(),
-            // It was a date when the file was opened.
-            built: i64::try_from(metadata.build_epoch).unwrap_or(i64::MAX),
-            nodes: u64::from(metadata.node_count),
+            networks: self.networks(),
             bytes: self.bytes,
             ip_version: metadata.ip_version,
             languages: metadata.languages.iter().map(|tag| clean(tag)).collect(),
             text: text.map(|text| clean_long(text)).filter(|text| !text.is_empty()),
         }
+    }
+
+    /// Walks the whole tree: a tenth of a second for each million networks.
+    fn networks(&self) -> Option<u64> {
+        let mut count = 0;
+        for network in self.reader.networks(maxminddb::WithinOptions::default()).ok()? {
+            network.ok()?;
+            count += 1;
+            if count > MOST_NETWORKS {
+                return None;
+            }
+        }
+        Some(count)
     }
 
     /// Lookups that met damaged data.
