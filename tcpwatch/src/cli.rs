@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::enrich::Language;
 use crate::geo::{import, info, lookup, update};
 use crate::kernel::attach::AttachMode;
-use crate::sink::Format;
+use crate::sink::{Format, Grouping};
 
 /// Counts where this server's outgoing traffic goes, in the kernel, exactly.
 #[derive(Debug, Parser)]
@@ -97,7 +97,11 @@ pub struct RunArgs {
     #[arg(long = "lang", value_name = "TAG", default_value_t)]
     pub language: Language,
 
-    /// Rows in each part of the table
+    /// What the table groups by, a section for each; default: country,network,destination
+    #[arg(long, value_enum, num_args = 1.., value_delimiter = ',', value_name = "WHAT")]
+    pub by: Vec<Grouping>,
+
+    /// Rows in each section of the table
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub top: usize,
 

@@ -16,7 +16,7 @@ use crate::cli::RunArgs;
 use crate::enrich::Selection;
 use crate::kernel::attach::AttachMode;
 use crate::kernel::capacity::{Capacity, MOST_SLOTS};
-use crate::sink::Format;
+use crate::sink::{Format, Grouping};
 
 /// The shortest interval: below it the grace period is most of the time.
 pub const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
@@ -68,8 +68,10 @@ pub struct Config {
     pub record: Option<PathBuf>,
     /// Place databases.
     pub geo: Selection,
-    /// Rows in each part of the table.
+    /// Rows in each section of the table.
     pub top: usize,
+    /// Sections of the table, each once; empty: the usual ones.
+    pub by: Vec<Grouping>,
     /// How to attach.
     pub attach: AttachMode,
     /// Sizes of the kernel tables.
@@ -182,9 +184,20 @@ impl Config {
             record: args.record,
             geo: Selection::new(&args.geo, args.language),
             top: args.top,
+            by: each_once(args.by),
             attach: args.attach,
         })
     }
+}
+
+fn each_once(mut by: Vec<Grouping>) -> Vec<Grouping> {
+    let mut seen = Vec::new();
+    by.retain(|grouping| {
+        let new = !seen.contains(grouping);
+        seen.push(*grouping);
+        new
+    });
+    by
 }
 
 fn in_range(option: &'static str, value: u64, most: u64) -> Result<(), ConfigError> {

@@ -22,12 +22,12 @@ pub use classic::Classic;
 pub use csv::Csv;
 pub use json::Json;
 pub use outlet::{Outcome, Outlet};
-pub use table::Table;
+pub use table::{Grouping, Table};
 
 /// What the bytes look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// For people: countries with their shares, top destinations, the accounts.
+    /// For people: countries and networks with their shares, top destinations, the accounts.
     Table,
     /// The text of the script that tcpwatch replaces.
     Classic,
@@ -44,8 +44,10 @@ pub struct Style {
     pub width: usize,
     /// Whether to use colours.
     pub colour: bool,
-    /// How many countries and how many destinations a table shows.
+    /// How many rows each section of a table shows.
     pub top: usize,
+    /// The sections of a table; empty: country, network (where one is known), destination.
+    pub by: Vec<Grouping>,
     /// The operator's interval, as the classic text repeats it.
     pub interval: Duration,
     /// The time zone of times that people read. JSON and CSV have UTC.
@@ -58,6 +60,7 @@ impl Default for Style {
             width: 80,
             colour: false,
             top: 10,
+            by: Vec::new(),
             interval: Duration::from_secs(20),
             zone: TimeZone::system(),
         }

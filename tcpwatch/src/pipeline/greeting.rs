@@ -7,6 +7,7 @@ use jiff::civil::Date;
 
 use super::watch::Watch;
 use crate::config::{Config, Interfaces, Sources};
+use crate::geo::info::OLD_DAYS;
 use crate::net::Interface;
 use crate::record::{GeoFile, WatchedInterface};
 use crate::sink::Format;
@@ -127,6 +128,9 @@ fn some<T: ToString>(items: impl IntoIterator<Item = T, IntoIter: ExactSizeItera
 
 fn age(built: Date, today: Date) -> String {
     match built.until(today).map(|span| span.get_days()) {
+        Ok(days) if days > OLD_DAYS => {
+            format!(", {days} days old (`tcpwatch geo update` fetches a new one)")
+        }
         Ok(days) if days > 0 => format!(", {days} days old"),
         Ok(_) | Err(_) => String::new(),
     }
@@ -148,5 +152,9 @@ mod tests {
         let today = jiff::civil::date(2026, 3, 1);
         assert_eq!(age(jiff::civil::date(2026, 1, 1), today), ", 59 days old");
         assert_eq!(age(today, today), "");
+        assert_eq!(
+            age(jiff::civil::date(2025, 12, 30), today),
+            ", 61 days old (`tcpwatch geo update` fetches a new one)"
+        );
     }
 }

@@ -44,6 +44,7 @@ impl Outputs {
             width: terminal_width(),
             colour: wants_colour(&io::stdout()),
             top: config.top,
+            by: config.by.clone(),
             interval: config.interval,
             ..Style::default()
         };

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::record::Record;
 use crate::sink::Encode;
 
-const HEADING: [&str; 14] = [
+const HEADING: [&str; 18] = [
     "row",
     "start",
     "end",
@@ -20,6 +20,10 @@ const HEADING: [&str; 14] = [
     "country",
     "country_name",
     "balanced",
+    "city",
+    "asn",
+    "network",
+    "anycast",
 ];
 
 /// Tidy rows; the heading comes once, before the first record.
@@ -40,6 +44,10 @@ struct Row {
     scope: String,
     country: String,
     country_name: String,
+    city: String,
+    asn: String,
+    network: String,
+    anycast: String,
 }
 
 impl Csv {
@@ -74,6 +82,10 @@ impl Csv {
                 &harmless(row.country),
                 &harmless(row.country_name),
                 &balanced,
+                &harmless(row.city),
+                &row.asn,
+                &harmless(row.network),
+                &row.anycast,
             ])?;
         }
         to.into_inner()
@@ -118,6 +130,10 @@ fn rows(record: &Record) -> impl Iterator<Item = Row> {
         scope: d.scope.word().to_owned(),
         country: text(&d.place.country),
         country_name: text(&d.place.country_name),
+        city: text(&d.place.city),
+        asn: d.place.asn.map(|number| number.to_string()).unwrap_or_default(),
+        network: text(&d.place.network),
+        anycast: d.place.anycast.map(|is| is.to_string()).unwrap_or_default(),
     });
     let banned = record.banned.iter().map(|banned| Row {
         row: "banned",
@@ -156,6 +172,7 @@ mod tests {
         record.totals.banned = sample::counts(9, 999);
         let mut bolivia = sample::in_country("2800::1", 3, 4242, "BO", "Bolivia, Plurinational State of");
         bolivia.source = None;
+        let bolivia = sample::in_network(bolivia, 64500, "EXAMPLE", true);
         record.destinations = vec![bolivia, sample::destination("192.0.2.1", 1, 60)];
         record.banned = vec![sample::banned("203.0.113.0/24", 9, 999)];
         let mut csv = Csv::default();
@@ -164,18 +181,19 @@ mod tests {
         assert_eq!(
             first,
             format!(
-                "row,start,end,seq,partial,name,source,interface,packets,bytes,scope,country,country_name,balanced\n\
-                 total,{when},seen,,,12,5241,,,,true\n\
-                 total,{when},counted,,,3,4242,,,,true\n\
-                 total,{when},overflow,,,0,0,,,,true\n\
-                 total,{when},banned,,,9,999,,,,true\n\
-                 total,{when},served,,,0,0,,,,true\n\
-                 total,{when},other_source,,,0,0,,,,true\n\
-                 total,{when},malformed,,,0,0,,,,true\n\
-                 total,{when},not_ip,,,0,0,,,,true\n\
-                 destination,{when},2800::1,,eth0,3,4242,global,BO,\"Bolivia, Plurinational State of\",true\n\
-                 destination,{when},192.0.2.1,198.51.100.7,eth0,1,60,documentation,,,true\n\
-                 banned,{when},203.0.113.0/24,,,9,999,,,,true\n"
+                "row,start,end,seq,partial,name,source,interface,packets,bytes,scope,country,country_name,balanced,\
+                 city,asn,network,anycast\n\
+                 total,{when},seen,,,12,5241,,,,true,,,,\n\
+                 total,{when},counted,,,3,4242,,,,true,,,,\n\
+                 total,{when},overflow,,,0,0,,,,true,,,,\n\
+                 total,{when},banned,,,9,999,,,,true,,,,\n\
+                 total,{when},served,,,0,0,,,,true,,,,\n\
+                 total,{when},other_source,,,0,0,,,,true,,,,\n\
+                 total,{when},malformed,,,0,0,,,,true,,,,\n\
+                 total,{when},not_ip,,,0,0,,,,true,,,,\n\
+                 destination,{when},2800::1,,eth0,3,4242,global,BO,\"Bolivia, Plurinational State of\",true,,64500,EXAMPLE,true\n\
+                 destination,{when},192.0.2.1,198.51.100.7,eth0,1,60,documentation,,,true,,,,\n\
+                 banned,{when},203.0.113.0/24,,,9,999,,,,true,,,,\n"
             )
         );
         let second = String::from_utf8(csv.encode(&record)).unwrap();

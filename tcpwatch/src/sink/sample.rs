@@ -87,6 +87,20 @@ pub(super) fn in_country(address: &str, packets: u64, bytes: u64, code: &str, na
     destination
 }
 
+/// The same destination, with what is known of its network.
+pub(super) fn in_network(
+    mut destination: Destination,
+    number: u32,
+    name: &str,
+    anycast: bool,
+) -> Destination {
+    let place = Arc::make_mut(&mut destination.place);
+    place.asn = Some(number);
+    place.network = Some(name.into());
+    place.anycast = Some(anycast);
+    destination
+}
+
 pub(super) fn banned(prefix: &str, packets: u64, bytes: u64) -> BannedPrefix {
     BannedPrefix {
         prefix: prefix.parse().unwrap(),

@@ -1,15 +1,15 @@
-//! The table that people look at: countries with their shares, top destinations, and the accounts.
+//! The table that people look at: countries and networks with their shares, top destinations, and the accounts.
 
-use std::sync::Arc;
-
-use foldhash::{HashMap, HashMapExt as _};
 use tcpwatch_common::Counts;
 
-use crate::record::{Destination, Record, Scope};
+use crate::record::Record;
 use crate::sink::table::grid::{Grid, Row};
 use crate::sink::{Encode, Sent, Style, by_address, text};
 
 mod grid;
+mod grouping;
+
+pub use grouping::Grouping;
 
 /// How narrow a table can be: below, the largest numbers have no room.
 const LEAST_WIDTH: usize = 60;
@@ -139,34 +139,29 @@ impl Table {
         lines
     }
 
-    /// Countries and destinations, or why there are no countries.
+    /// A section for each grouping, and why some are missing.
     fn counted(&self, record: &Record, sent: &[Sent<'_>]) -> (Vec<String>, Vec<Grid>) {
         let whole = sum(record.destinations.iter().map(|row| (row.packets, row.bytes))).packets;
         let mut hint = Vec::new();
-        let mut grids = Vec::new();
         if record.geo.is_empty() {
-            let text = "no place database is loaded, countries are unknown: cargo xtask setup builds one, \
-                        or give one with --geo FILE";
+            let text = "no place database is loaded, countries and networks are unknown: tcpwatch geo update \
+                        fetches one, or give one with --geo FILE";
             hint.push(String::new());
             hint.extend(self.painted_text(YELLOW, text));
-        } else {
-            let countries = cut(countries(&record.destinations), self.style.top, "countries");
-            grids.push(Grid::new("COUNTRY", true, countries, whole));
         }
-        let destinations = sent.iter().map(|sent| Row {
-            label: sent.address.to_string(),
-            place: match (&sent.row.place.country, sent.row.scope) {
-                (Some(code), _) => code.to_string(),
-                (None, Scope::Global) if record.geo.is_empty() => String::new(),
-                (None, Scope::Global) => "unknown".to_owned(),
-                (None, special) => word(special),
-            },
-            packets: sent.packets,
-            bytes: sent.bytes,
-        });
-        let destinations = cut(destinations.collect(), self.style.top, "destinations");
-        grids.push(Grid::new("TOP DESTINATIONS", false, destinations, whole));
-        (hint, grids)
+        let usual = [Grouping::Country, Grouping::Network, Grouping::Destination];
+        let wanted = match &self.style.by[..] {
+            [] => usual.into_iter().filter(|by| by.is_known(record)).collect(),
+            by => by.to_vec(),
+        };
+        let grids = wanted
+            .into_iter()
+            .filter(|by| !(by.needs_places() && record.geo.is_empty()))
+            .map(|by| {
+                let rows = cut(by.rows(record, sent), self.style.top, by.plural());
+                Grid::new(by.title(), by != Grouping::Destination, rows, whole)
+            });
+        (hint, grids.collect())
     }
 
     /// The sections, each after an empty line.
@@ -218,39 +213,6 @@ impl Encode for Table {
     }
 }
 
-/// Rows by country, scope where it is special, and "unknown"; together they are everything that was counted.
-fn countries(destinations: &[Destination]) -> Vec<Row> {
-    let mut groups: HashMap<(Scope, Option<&Arc<str>>), Row> = HashMap::new();
-    for Destination {
-        place,
-        scope,
-        packets,
-        bytes,
-        ..
-    } in destinations
-    {
-        let row = groups
-            .entry((*scope, place.country.as_ref()))
-            .or_insert_with(|| Row {
-                label: match (&place.country, scope) {
-                    (Some(code), _) => {
-                        format!("{code}  {}", place.country_name.as_deref().unwrap_or_default())
-                    }
-                    (None, Scope::Global) => "    unknown".to_owned(),
-                    (None, special) => format!("    {}", word(*special)),
-                },
-                place: String::new(),
-                packets: 0,
-                bytes: 0,
-            });
-        row.packets = row.packets.saturating_add(*packets);
-        row.bytes = row.bytes.saturating_add(*bytes);
-    }
-    let mut rows: Vec<Row> = groups.into_values().collect();
-    rows.sort_unstable_by(|a, b| b.packets.cmp(&a.packets).then_with(|| a.label.cmp(&b.label)));
-    rows
-}
-
 fn banned(record: &Record) -> Grid {
     let rows = record.banned.iter().map(|banned| Row {
         label: banned.prefix.to_string(),
@@ -284,10 +246,6 @@ fn sum(parts: impl IntoIterator<Item = (u64, u64)>) -> Counts {
             packets: sum.packets.saturating_add(packets),
             bytes: sum.bytes.saturating_add(bytes),
         })
-}
-
-fn word(scope: Scope) -> String {
-    scope.word().replace('_', "-")
 }
 
 #[cfg(test)]

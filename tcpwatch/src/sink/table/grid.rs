@@ -19,6 +19,10 @@ const LABEL: usize = 0;
 const PLACE: usize = 1;
 const SHARE: usize = 4;
 
+/// Networks have names of a hundred characters; more than this is cut, so that shares and bars keep their room.
+const LONGEST_LABEL: usize = 30;
+const LONGEST_PLACE: usize = 24;
+
 /// How narrow the column of places becomes before the shares give way: "private", "US", a word begun.
 const NARROW_PLACE: usize = 9;
 
@@ -72,12 +76,24 @@ impl Grid {
     }
 }
 
+impl Grid {
+    /// How wide its columns would like to be.
+    fn widths(&self) -> [usize; COLUMNS] {
+        let mut widths = widths(&self.table);
+        widths[PLACE] = widths[PLACE].min(LONGEST_PLACE);
+        if self.bars {
+            widths[LABEL] = widths[LABEL].min(LONGEST_LABEL);
+        }
+        widths
+    }
+}
+
 /// Heading, and rows of columns and bar.
 type Drawn = (String, Vec<(String, String)>);
 
 /// Draws sections that stand below one another, in at most `width` columns.
 pub(super) fn draw(grids: &mut [Grid], width: usize) -> Vec<Drawn> {
-    let natural: Vec<[usize; COLUMNS]> = grids.iter().map(|grid| widths(&grid.table)).collect();
+    let natural: Vec<[usize; COLUMNS]> = grids.iter().map(Grid::widths).collect();
     let aligned = align(&natural);
     let bars = grids.iter().any(|grid| grid.bars);
     let room = |widths: &[usize; COLUMNS]| total(widths) + if bars { GAP + LEAST_BAR } else { 0 };

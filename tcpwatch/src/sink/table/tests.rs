@@ -1,11 +1,12 @@
 //! Tests of the table: one literal look, and what holds for every record.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::record::WatchedInterface;
+use crate::record::{Destination, Scope, WatchedInterface};
 use crate::sink::sample;
 
 fn text(record: &Record, style: Style) -> String {
@@ -81,6 +82,84 @@ seen 13,020 = counted 12,345 + banned 600 + other source 70 + not IP 5
 
 ";
     assert_eq!(text(&realistic(), style), expected);
+}
+
+/// The same host, and databases that know networks.
+fn with_networks() -> Record {
+    let mut record = realistic();
+    let names = [
+        (15169, "GOOGLE", false),
+        (20940, "AKAMAI-ASN1", false),
+        (13335, "CLOUDFLARENET", true),
+    ];
+    for (row, (number, name, anycast)) in [0, 1, 2].into_iter().zip(names) {
+        let known = sample::in_network(record.destinations[row].clone(), number, name, anycast);
+        record.destinations[row] = known;
+    }
+    let known = sample::in_network(record.destinations[7].clone(), 15169, "GOOGLE", false);
+    record.destinations[7] = known;
+    record
+}
+
+#[test]
+fn networks_are_a_section_where_they_are_known() {
+    let style = Style {
+        top: 3,
+        ..sample::style()
+    };
+    let expected = "\
+COUNTRY                                        PACKETS     BYTES   SHARE
+US  United States                                9,700    8.2 MB  78.6 %  ████▊
+DE  Germany                                      1,805    1.5 MB  14.6 %  ▉
+    private                                        500  640.0 kB   4.1 %  ▎
+3 more countries                                   340   25.4 kB   2.8 %  ▏
+
+NETWORK                                        PACKETS     BYTES   SHARE
+AS15169 GOOGLE                                   9,005    8.1 MB  72.9 %  ████▍
+AS20940 AKAMAI-ASN1                              1,800    1.5 MB  14.6 %  ▉
+AS13335 CLOUDFLARENET                              700   60.0 kB   5.7 %  ▍
+3 more networks                                    840  665.4 kB   6.8 %  ▍
+
+TOP DESTINATIONS                               PACKETS     BYTES   SHARE
+142.250.184.206      US GOOGLE                   9,000    8.1 MB  72.9 %
+95.101.10.10         DE AKAMAI-ASN1              1,800    1.5 MB  14.6 %
+1.1.1.1              US CLOUDFLARENET anycast      700   60.0 kB   5.7 %
+5 more destinations                                845  665.8 kB   6.8 %
+";
+    let lines = text(&with_networks(), style);
+    assert!(lines.contains(expected), "{lines}");
+}
+
+#[test]
+fn sections_are_those_that_were_asked_for_and_each_comes_to_what_was_counted() {
+    use clap::ValueEnum as _;
+    for by in Grouping::value_variants() {
+        let style = Style {
+            by: vec![*by],
+            top: 2,
+            ..sample::style()
+        };
+        let lines = text(&with_networks(), style);
+        assert_eq!(packets_under(&lines, by.title()), 12_345, "{lines}");
+        let headings = lines
+            .lines()
+            .filter(|line| line.contains("PACKETS") && line.contains("SHARE"));
+        assert_eq!(headings.count(), 1, "{lines}");
+    }
+    let style = Style {
+        by: vec![Grouping::Interface, Grouping::Source],
+        ..sample::style()
+    };
+    let lines = text(&with_networks(), style);
+    let (interfaces, sources) = (
+        lines.find("INTERFACE").unwrap(),
+        lines.find("OWN SOURCE").unwrap(),
+    );
+    assert!(interfaces < sources && !lines.contains("COUNTRY"), "{lines}");
+    assert!(
+        lines.contains("\neth0 ") && lines.contains("\n198.51.100.7 "),
+        "{lines}"
+    );
 }
 
 #[test]
