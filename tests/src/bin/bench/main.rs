@@ -14,6 +14,7 @@ mod drain;
 mod end_to_end;
 mod live;
 mod machine;
+mod places;
 mod random;
 mod rate;
 mod record_file;
@@ -69,6 +70,8 @@ enum Part {
     Rate,
     /// Emptying the kernel tables
     Drain,
+    /// Looking up where addresses are
+    Places,
     /// The finished program
     EndToEnd,
 }
@@ -93,6 +96,7 @@ fn main() -> ExitCode {
             Part::Collisions => live::collisions(&lab, rounds.div_ceil(3), packets),
             Part::Rate => rate::measure(&lab, packets.div_ceil(4)),
             Part::Drain => drain::measure(),
+            Part::Places => places::measure(),
             Part::EndToEnd => end_to_end::measure(&lab),
         });
         note(format_args!("{part:?}: {:.0} s", started.elapsed().as_secs_f64()));
