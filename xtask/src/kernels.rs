@@ -117,36 +117,38 @@ fn lacking(kernel: Kernel) -> String {
 /// apt, dpkg or tar fails, or a package is not what it was.
 pub fn install(machine: &Machine, name: &str) -> anyhow::Result<bool> {
     let kernel = named(name).map_err(anyhow::Error::msg)?;
-    if kernel.image().is_none() {
-        packages::refresh(machine)?;
-    }
-    let Some(image) = kernel.image().filter(|image| kernel.is_image(image)) else {
-        return Ok(false);
-    };
-    let shell = shell()?;
-    if !shell.is_file() {
-        unpack(
-            machine,
-            SHELL_PACKAGE,
-            &["./bin/busybox", "./usr/bin/busybox"],
-            &shell,
-        )?;
-    }
     let mut wanted = vec!["./boot/vmlinuz-*".to_owned(), "*/modules.builtin".to_owned()];
     wanted.extend(MODULES.map(|module| format!("*/{module}.ko*")));
     let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
-    unpack(machine, &image, &wanted, &directory(kernel)?)?;
-    Files::of(kernel).with_context(|| format!("{image} has not all that is needed of it"))?;
+    let names = || Some(vec![kernel.image().filter(|image| kernel.is_image(image))?]);
+    if !unpack(machine, names, &wanted, &directory(kernel)?)? {
+        return Ok(false);
+    }
+    let (shell, names) = (shell()?, || packages::alone(SHELL_PACKAGE));
+    if !shell.is_file() && !unpack(machine, names, &["./bin/busybox", "./usr/bin/busybox"], &shell)? {
+        bail!("apt does not know the package {SHELL_PACKAGE}");
+    }
+    Files::of(kernel).with_context(|| format!("{} brought not all that is needed", kernel.package))?;
     Ok(true)
 }
 
-/// Unpacks the files of a package that match `wanted`, all into one directory, and puts that in `place`, or the one
-/// file there is. What is in `place` is therefore whole.
-fn unpack(machine: &Machine, package: &str, wanted: &[&str], place: &Path) -> anyhow::Result<()> {
-    let scratch = cargo::scratch()?.join(package);
-    let archive = packages::download(machine, package, &scratch)?;
+/// Unpacks the files of packages that match `wanted`, all into one directory, and puts that in `place`, or the one file
+/// there is. What is in `place` is therefore whole. False where Debian has no such packages: see
+/// [`packages::download_all`] for this and for `names`.
+fn unpack(
+    machine: &Machine,
+    names: impl Fn() -> Option<Vec<String>>,
+    wanted: &[&str],
+    place: &Path,
+) -> anyhow::Result<bool> {
+    let scratch = cargo::scratch()?.join("packages");
+    let Some(archives) = packages::download_all(machine, names, &scratch)? else {
+        return Ok(false);
+    };
     let files = scratch.join("files");
-    packages::extract(&archive, &files, wanted)?;
+    for archive in archives {
+        packages::extract(&archive, &files, wanted)?;
+    }
     for file in list(&files)? {
         if file.extension().is_some_and(|extension| extension == "xz") {
             succeed(std::process::Command::new("xz").arg("--decompress").arg(file))?;
@@ -158,7 +160,8 @@ fn unpack(machine: &Machine, package: &str, wanted: &[&str], place: &Path) -> an
     };
     packages::discard(place)?;
     fs::rename(&made, place).with_context(|| format!("cannot make {}", place.display()))?;
-    packages::discard(&scratch)
+    packages::discard(&scratch)?;
+    Ok(true)
 }
 
 fn list(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {

@@ -216,8 +216,16 @@ fn install(
             agree()?;
             agreed = true;
         }
+        // One that cannot be installed keeps none of the others from it.
+        let mut failed = false;
         for remedy in remedies {
-            apply(machine, &mut known, &remedy)?;
+            if let Err(error) = apply(machine, &mut known, &remedy) {
+                eprintln!("error: {error:#}");
+                failed = true;
+            }
+        }
+        if failed {
+            bail!("not everything could be installed: see `error` above");
         }
     }
     bail!("some things are still missing after they were installed: see `install` above")
@@ -278,7 +286,7 @@ fn remedies(findings: &[Finding]) -> Vec<Remedy> {
 
 fn apply(machine: &Machine, known: &mut Known, remedy: &Remedy) -> anyhow::Result<()> {
     match remedy {
-        Remedy::Packages(names) => packages::install(machine, names),
+        Remedy::Packages(names) => packages::install_possible(machine, names),
         Remedy::CompilerPackages => {
             known.no_compiler_packages = !toolchain::install_packages(machine)?;
             Ok(())

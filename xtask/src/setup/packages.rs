@@ -1,15 +1,19 @@
-//! Packages of Debian: what is installed, what could be, installing.
+//! Packages of Debian: what is installed, what could be, installing. What is only fetched is in the module below.
+
+mod fetched;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, bail};
 
 use crate::machine::{Machine, answer, shown, succeed};
+
+pub use fetched::{alone, discard, download, download_all, extract};
+
+/// How apt installs for us: nothing of the operator's is ever removed.
+const AS_LITTLE_AS_POSSIBLE: [&str; 2] = ["--no-install-recommends", "--no-remove"];
 
 /// Version of each of `names` that is installed. One call of dpkg-query.
 pub fn installed(names: &[&str]) -> BTreeMap<String, String> {
@@ -38,19 +42,66 @@ fn parse_installed(listing: &str, names: &[&str]) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Installs `names`, after refreshing apt's lists where one of them is not in there.
+/// Installs all of `names`, or none.
 ///
 /// # Errors
 ///
-/// No privilege, or apt fails.
+/// Debian does not have them, no privilege, or apt fails; it also fails where it would have to remove something.
 pub fn install(machine: &Machine, names: &[&str]) -> anyhow::Result<()> {
+    let mut arguments = vec!["install", "--yes"];
+    arguments.extend(AS_LITTLE_AS_POSSIBLE);
+    arguments.extend(names);
+    twice(
+        || available(names).then_some(()),
+        || refresh(machine),
+        |()| apt(machine, &arguments),
+    )?
+    .with_context(|| format!("apt does not know all of {}", names.join(", ")))
+}
+
+/// Installs those of `names` that can be installed, in one call.
+///
+/// # Errors
+///
+/// No privilege, apt fails, or some of `names` cannot be installed; the others then are.
+pub fn install_possible(machine: &Machine, names: &[&str]) -> anyhow::Result<()> {
     if !available(names) {
         refresh(machine)?;
     }
-    // Nothing of the operator's is ever removed for us.
-    let mut arguments = vec!["install", "--yes", "--no-install-recommends", "--no-remove"];
+    let (possible, impossible) = possible(names, can_install);
+    if !possible.is_empty() {
+        install(machine, &possible)?;
+    }
+    if !impossible.is_empty() {
+        bail!(
+            "apt cannot install {0}, or would have to remove something for it: `apt-get install --simulate {0}` says \
+             what stands in the way",
+            impossible.join(" ")
+        );
+    }
+    Ok(())
+}
+
+fn can_install(names: &[&str]) -> bool {
+    let mut arguments = vec!["install", "--simulate"];
+    arguments.extend(AS_LITTLE_AS_POSSIBLE);
     arguments.extend(names);
-    apt(machine, &arguments)
+    answer("apt-get", &arguments).is_some()
+}
+
+/// Those of `names` that work together, and the others.
+fn possible<'a>(names: &[&'a str], work: impl Fn(&[&str]) -> bool) -> (Vec<&'a str>, Vec<&'a str>) {
+    if work(names) {
+        return (names.to_vec(), Vec::new());
+    }
+    let (mut possible, mut impossible) = (Vec::new(), Vec::new());
+    for name in names {
+        possible.push(*name);
+        if !work(&possible) {
+            impossible.extend(possible.pop());
+        }
+    }
+    (possible, impossible)
 }
 
 /// Fetches the lists of packages.
@@ -77,89 +128,21 @@ fn candidates(policy: &str) -> usize {
         .count()
 }
 
-/// Fetches a package into `directory`, which is made anew, and does not install it.
-///
-/// # Errors
-///
-/// No privilege to refresh apt's lists where that is needed, or apt fails.
-pub fn download(machine: &Machine, name: &str, directory: &Path) -> anyhow::Result<PathBuf> {
-    discard(directory)?;
-    fs::create_dir(directory).with_context(|| format!("cannot make {}", directory.display()))?;
-    if !available(&[name]) {
-        refresh(machine)?;
-    }
-    // apt would like to change to a user of its own, who has no business in our directory.
-    let mut fetch = Command::new("apt-get");
-    fetch
-        .args(["--quiet", "--option", "APT::Sandbox::User=root", "download", name])
-        .current_dir(directory);
-    println!("+ {}", shown(&fetch));
-    succeed(&mut fetch)?;
-    fs::read_dir(directory)
-        .with_context(|| format!("cannot read {}", directory.display()))?
-        .flatten()
-        .map(|entry| entry.path())
-        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
-        .ok_or_else(|| anyhow!("apt-get download left no package in {}", directory.display()))
-}
-
-/// Unpacks the files of a fetched package that match one of `patterns` (tar's wildcards, paths from `./`), all straight
-/// into `directory`, which is made. One that matches nothing is no error.
-///
-/// # Errors
-///
-/// dpkg-deb or tar fails.
-pub fn extract(archive: &Path, directory: &Path, patterns: &[&str]) -> anyhow::Result<()> {
-    fs::create_dir(directory).with_context(|| format!("cannot make {}", directory.display()))?;
-    let mut unpack = Command::new("dpkg-deb")
-        .arg("--fsys-tarfile")
-        .arg(archive)
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot start dpkg-deb")?;
-    let files = unpack.stdout.take().context("dpkg-deb's output is a pipe")?;
-    let output = Command::new("tar")
-        .args([
-            "--extract",
-            "--wildcards",
-            "--no-same-owner",
-            "--transform",
-            "s,.*/,,",
-            "--directory",
-        ])
-        .arg(directory)
-        .args(patterns)
-        .stdin(files)
-        .output()
-        .context("cannot start tar")?;
-    let unpacked = unpack.wait().context("cannot wait for dpkg-deb")?;
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    if !unpacked.success() || !(output.status.success() || only_misses(&complaint)) {
-        bail!("{} cannot be unpacked: {}", archive.display(), complaint.trim());
-    }
-    Ok(())
-}
-
-/// Whether patterns that match nothing are all that tar complains of.
-fn only_misses(complaint: &str) -> bool {
-    complaint.lines().all(|line| {
-        line.ends_with("Not found in archive")
-            || line.contains("Exiting with failure status due to previous errors")
-    })
-}
-
-/// Removes what was fetched.
-///
-/// # Errors
-///
-/// It cannot be removed.
-pub fn discard(directory: &Path) -> anyhow::Result<()> {
-    match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", directory.display()))
+/// Does `work` with what apt's lists say. They may be empty, and old ones name files that the archive has no more: where
+/// they say nothing, or `work` fails, they are refreshed and asked again, once. None where they say nothing even then.
+fn twice<N, T>(
+    lists: impl Fn() -> Option<N>,
+    refresh: impl FnOnce() -> anyhow::Result<()>,
+    work: impl Fn(N) -> anyhow::Result<T>,
+) -> anyhow::Result<Option<T>> {
+    if let Some(said) = lists() {
+        match work(said) {
+            Ok(done) => return Ok(Some(done)),
+            Err(error) => println!("{error:#}: once more, with fresh lists of packages"),
         }
-        Ok(()) | Err(_) => Ok(()),
     }
+    refresh().context("the lists of packages are to be refreshed, as they may be old")?;
+    lists().map(work).transpose()
 }
 
 fn apt(machine: &Machine, arguments: &[&str]) -> anyhow::Result<()> {
@@ -171,6 +154,8 @@ fn apt(machine: &Machine, arguments: &[&str]) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     #[test]
@@ -184,17 +169,62 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_without_a_match_is_told_from_a_failure() {
-        let misses = "tar: */veth.ko*: Not found in archive\n\
-                      tar: Exiting with failure status due to previous errors\n";
-        assert!(only_misses(misses));
-        assert!(!only_misses("tar: x: Cannot write: No space left on device\n"));
-    }
-
-    #[test]
     fn only_packages_with_a_candidate_count_as_available() {
         let policy = "a:\n  Installed: (none)\n  Candidate: 1.2\n  Version table:\n     1.2 500\n\
                       b:\n  Installed: (none)\n  Candidate: (none)\n";
         assert_eq!(candidates(policy), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_installed_keeps_nothing_else_from_it() {
+        let together = |names: &[&str]| !names.contains(&"broken");
+        assert_eq!(
+            possible(&["a", "broken", "b"], together),
+            (vec!["a", "b"], vec!["broken"])
+        );
+        assert_eq!(possible(&["a", "b"], together), (vec!["a", "b"], vec![]));
+    }
+
+    #[test]
+    fn of_two_packages_in_conflict_the_first_is_installed() {
+        let together = |names: &[&str]| !(names.contains(&"a") && names.contains(&"b"));
+        assert_eq!(possible(&["a", "b", "c"], together), (vec!["a", "c"], vec!["b"]));
+    }
+
+    /// What [`twice`] does where the first lists and those after a refresh name these versions, and the archive has 2.
+    fn with_lists(versions: [Option<u32>; 2]) -> (usize, anyhow::Result<Option<u32>>) {
+        let refreshed = Cell::new(0);
+        let outcome = twice(
+            || versions[refreshed.get()],
+            || {
+                refreshed.set(refreshed.get() + 1);
+                Ok(())
+            },
+            |version| {
+                if version != 2 {
+                    bail!("404 Not Found");
+                }
+                Ok(version)
+            },
+        );
+        (refreshed.get(), outcome)
+    }
+
+    #[test]
+    fn lists_that_are_good_are_not_refreshed() {
+        assert!(matches!(with_lists([Some(2), None]), (0, Ok(Some(2)))));
+    }
+
+    #[test]
+    fn lists_that_are_empty_or_old_are_refreshed_and_asked_again() {
+        assert!(matches!(with_lists([None, Some(2)]), (1, Ok(Some(2)))));
+        assert!(matches!(with_lists([Some(1), Some(2)]), (1, Ok(Some(2)))));
+    }
+
+    #[test]
+    fn what_fails_with_fresh_lists_fails() {
+        assert!(matches!(with_lists([Some(1), Some(1)]), (1, Err(_))));
+        assert!(matches!(with_lists([Some(1), None]), (1, Ok(None))));
+        assert!(matches!(with_lists([None, None]), (1, Ok(None))));
     }
 }
