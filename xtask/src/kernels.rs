@@ -1,5 +1,5 @@
 //! The kernel matrix: kernels of Debian that the tests are run on besides the one of this machine. This file owns the
-//! table of them and how they are come by; they are unpacked in the target directory, never installed.
+//! table of them and how they and QEMU are come by; they are unpacked in the target directory, never installed.
 
 mod archive;
 mod boot;
@@ -7,6 +7,7 @@ mod console;
 mod guest;
 mod libraries;
 mod modules;
+mod qemu;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,8 @@ use crate::machine::{Machine, answer, succeed};
 use crate::setup::{Finding, Known, Remedy, State, packages};
 
 pub use guest::{Call, Program};
+use qemu::Qemu;
+pub use qemu::install as install_qemu;
 
 /// A kernel that the tests are run on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,27 +70,23 @@ pub fn named(name: &str) -> Result<Kernel, String> {
         })
 }
 
-/// Each kernel, there or not.
+/// QEMU and each kernel, there or not.
 pub fn look(machine: &Machine, known: &Known) -> Vec<Finding> {
-    KERNELS
-        .into_iter()
-        .map(|kernel| {
-            let state = match Files::of(kernel) {
-                Ok(files) => State::Ready(format!(
-                    "Linux {}, unpacked in the target directory",
-                    files.release
-                )),
-                Err(_absent) if machine.debian && !known.no_kernels.contains(&kernel.name) => {
-                    to_be_had(kernel)
-                }
-                Err(_absent) => State::Without(lacking(kernel)),
-            };
-            Finding {
-                name: kernel.package,
-                state,
-            }
-        })
-        .collect()
+    let kernels = KERNELS.into_iter().map(|kernel| {
+        let state = match Files::of(kernel) {
+            Ok(files) => State::Ready(format!(
+                "Linux {}, unpacked in the target directory",
+                files.release
+            )),
+            Err(_absent) if machine.debian && !known.no_kernels.contains(&kernel.name) => to_be_had(kernel),
+            Err(_absent) => State::Without(lacking(kernel)),
+        };
+        Finding {
+            name: kernel.package,
+            state,
+        }
+    });
+    std::iter::once(qemu::look(machine)).chain(kernels).collect()
 }
 
 fn to_be_had(kernel: Kernel) -> State {
@@ -213,6 +212,7 @@ impl Kernel {
     pub fn run(self, programs: &[Program]) -> anyhow::Result<()> {
         let files = Files::of(self)
             .with_context(|| format!("Linux {} is not here: run `cargo xtask setup`", self.name))?;
+        let qemu = Qemu::find().context("there is no QEMU: run `cargo xtask setup`")?;
         let began = Instant::now();
         let image = guest::image(self, &files, programs)?;
         let scratch = cargo::scratch()?;
@@ -226,7 +226,7 @@ impl Kernel {
             began.elapsed().as_secs_f64()
         );
         let log = scratch.join(format!("kernel-log-{}", self.name));
-        boot::run(&files.image, &initramfs, &log, DEADLINE)
+        boot::run(&qemu, &files.image, &initramfs, &log, DEADLINE)
     }
 }
 

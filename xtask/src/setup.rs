@@ -82,6 +82,8 @@ pub enum Remedy {
     BpfLinker,
     Components,
     PlaceDatabase,
+    /// What emulates a machine for the kernels of the matrix.
+    Qemu,
     /// A kernel of the matrix, by its name.
     Kernel(&'static str),
 }
@@ -93,7 +95,7 @@ impl Remedy {
             // These are the user's own, as his Rust is.
             Self::CompilerLink | Self::Nightly | Self::BpfLinker | Self::Components => false,
             // Unpacked in the target directory.
-            Self::Kernel(_) => false,
+            Self::Qemu | Self::Kernel(_) => false,
         }
     }
 }
@@ -299,6 +301,7 @@ fn apply(machine: &Machine, known: &mut Known, remedy: &Remedy) -> anyhow::Resul
             known.places = places::Renewal::WhenMissing;
             places::make(machine)
         }
+        Remedy::Qemu => kernels::install_qemu(machine),
         Remedy::Kernel(name) => {
             if !kernels::install(machine, name)? {
                 known.no_kernels.push(name);

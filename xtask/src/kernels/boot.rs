@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 
 use super::console::{Transcript, last};
-use crate::machine::{find, shown};
+use super::qemu::Qemu;
+use crate::machine::shown;
 
 /// Kernel options: its messages on the first serial line; an end instead of a standstill when it panics; no watchdog,
 /// which on a busy machine barks at the emulator.
@@ -41,15 +42,12 @@ const MACHINE: [&str; 13] = [
 ///
 /// QEMU cannot be started or does not end within `limit`, or the tests or the kernel fail: the end of the kernel's
 /// messages is then printed.
-pub fn run(kernel: &Path, initramfs: &Path, log: &Path, limit: Duration) -> anyhow::Result<()> {
-    let Some(qemu) = find("qemu-system-x86_64") else {
-        bail!("there is no qemu-system-x86_64: run `cargo xtask setup`");
-    };
+pub fn run(qemu: &Qemu, kernel: &Path, initramfs: &Path, log: &Path, limit: Duration) -> anyhow::Result<()> {
     // Should we be killed, so is QEMU; Ctrl-C reaches both.
     let mut command = Command::new("setpriv");
     command
         .args(["--pdeathsig", "KILL", "--"])
-        .arg(qemu)
+        .args(qemu.command())
         .args(MACHINE);
     command.arg("-kernel").arg(kernel).arg("-initrd").arg(initramfs);
     command

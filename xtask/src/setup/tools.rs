@@ -6,15 +6,10 @@ use crate::setup::{Finding, Remedy, State};
 /// A program, the package that has it on Debian, and what it is for.
 type Tool = (&'static str, &'static str, &'static str);
 
-const TESTS: [Tool; 4] = [
+const TESTS: [Tool; 3] = [
     ("ip", "iproute2", "network namespaces and devices"),
     ("ethtool", "ethtool", "segmentation offload on and off"),
     ("sysctl", "procps", "quiet namespaces"),
-    (
-        "qemu-system-x86_64",
-        "qemu-system-x86",
-        "other kernels than this one",
-    ),
 ];
 
 const BENCH: [Tool; 1] = [("tcpdump", "tcpdump", "a packet socket to compare with")];

@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
 
-use super::{available, refresh, twice};
-use crate::machine::{Machine, shown, succeed};
+use super::{AS_LITTLE_AS_POSSIBLE, available, refresh, twice};
+use crate::machine::{Machine, answer, shown, succeed};
 
 /// Options by which apt looks at the archives and not at what is installed, which may be of no archive that it knows, or
 /// in the way of something else. What it finds out so is not kept, as its next user has the usual view.
@@ -22,6 +22,24 @@ const ARCHIVES_ONLY: [&str; 4] = [
 /// A package by itself, for [`download_all`]; nothing where apt does not know it.
 pub fn alone(name: &str) -> Option<Vec<String>> {
     available(&[name]).then(|| vec![name.to_owned()])
+}
+
+/// A package and all that it needs where nothing is installed, for [`download_all`]; nothing where apt does not know it.
+pub fn with_dependencies(name: &str) -> Option<Vec<String>> {
+    let mut arguments = ARCHIVES_ONLY.to_vec();
+    arguments.extend(["install", "--simulate"]);
+    arguments.extend(AS_LITTLE_AS_POSSIBLE);
+    arguments.push(name);
+    answer("apt-get", &arguments).map(|text| to_be_installed(&text))
+}
+
+/// From lines like `Inst NAME (VERSION ARCHIVE [ARCHITECTURE])`; others tell of configuration.
+fn to_be_installed(simulation: &str) -> Vec<String> {
+    simulation
+        .lines()
+        .filter_map(|line| line.strip_prefix("Inst ")?.split(' ').next())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Fetches a package into `directory`, which is made anew, and does not install it.
@@ -153,5 +171,16 @@ mod tests {
                       tar: Exiting with failure status due to previous errors\n";
         assert!(only_misses(misses));
         assert!(!only_misses("tar: x: Cannot write: No space left on device\n"));
+    }
+
+    #[test]
+    fn a_simulation_names_what_is_to_be_installed() {
+        let simulation = "Reading package lists...\n\
+                          The following NEW packages will be installed:\n  libc6 seabios\n\
+                          Inst libc6 (2.36-9+deb12u14 Debian:12.15/oldstable [amd64]) []\n\
+                          Inst libx [1-1] (1-2 Debian:12.15/oldstable [amd64])\n\
+                          Inst seabios (1.16.2-1 Debian:12.15/oldstable [all])\n\
+                          Conf libc6 (2.36-9+deb12u14 Debian:12.15/oldstable [amd64])\n";
+        assert_eq!(to_be_installed(simulation), ["libc6", "libx", "seabios"]);
     }
 }
