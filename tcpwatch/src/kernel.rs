@@ -8,6 +8,7 @@ pub mod capacity;
 pub mod drain;
 mod front;
 pub mod load;
+mod multiplier;
 pub mod policy;
 pub mod requirements;
 mod shared;

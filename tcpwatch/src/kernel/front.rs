@@ -12,6 +12,7 @@ use tcpwatch_common::{Address, Counts, FlowKey, Outcome, SourceKey, Totals, mapp
 
 use super::capacity::{Fill, Sizing};
 use super::drain::Generation;
+use super::multiplier;
 use super::shared::{Shared, publish, random};
 use super::tables::{TableError, call_error, descriptor};
 
@@ -94,7 +95,8 @@ impl Front {
     }
 
     fn keep_secrets(&mut self) -> io::Result<()> {
-        let [secret, multiplier, one, other] = random()?;
+        let [secret, one, other] = random()?;
+        let multiplier = multiplier::choose(|| random().map(|[number]| number))?;
         // Nothing but destination and source is hidden: the two bits above stay readable.
         self.secret = secret & !(IN_USE | BANNED);
         for cpu in 0..self.layout.cpus as usize {
@@ -102,7 +104,7 @@ impl Front {
             // SAFETY: inside the mapping, and no program runs yet.
             unsafe {
                 (*cpu).secret = self.secret;
-                (*cpu).multiplier = multiplier | 1;
+                (*cpu).multiplier = multiplier;
                 (*cpu).multipliers6 = [one | 1, other | 1];
             }
         }
