@@ -6,7 +6,14 @@ use crate::geo::Ending;
 
 /// Arguments of `tcpwatch geo import`.
 #[derive(Debug, clap::Args)]
-pub struct Arguments {}
+pub struct Arguments {
+    /// What it is made from
+    pub files: Vec<std::path::PathBuf>,
+
+    /// Where it is written to
+    #[arg(long)]
+    pub output: Option<std::path::PathBuf>,
+}
 
 /// Why it could not be done.
 #[derive(Debug, thiserror::Error)]
