@@ -9,6 +9,7 @@ use crate::enrich::{Language, Selection};
 pub mod import;
 pub mod info;
 pub mod lookup;
+pub mod shelf;
 pub mod update;
 
 /// Which place databases are asked, for the commands that ask some.
