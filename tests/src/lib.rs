@@ -15,6 +15,7 @@ pub mod command;
 pub mod counter;
 pub mod cpu;
 pub mod daemon;
+pub mod dbip;
 pub mod faulty;
 pub mod frame;
 pub mod hook;
@@ -30,6 +31,7 @@ pub mod tcp;
 pub mod traffic;
 pub mod tun;
 pub mod wait;
+pub mod web;
 
 /// Writes a line that shows even when the test passes: the figures that a proof is quoted with.
 pub fn note(text: std::fmt::Arguments<'_>) {
