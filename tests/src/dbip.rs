@@ -1,6 +1,8 @@
 //! Databases like DB-IP Lite's, small: a few thousand networks, and whatever the well-known addresses are in.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use flate2::Compression;
@@ -65,6 +67,16 @@ const WELL_KNOWN: [&str; 16] = [
 ///
 /// When the writer refuses.
 pub fn database(kind: &str, built: Date, networks: u16) -> Vec<u8> {
+    // Tests ask for the same few again and again.
+    static MADE: Mutex<BTreeMap<(String, Date, u16), Vec<u8>>> = Mutex::new(BTreeMap::new());
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    let key = (kind.to_owned(), built, networks);
+    made.entry(key)
+        .or_insert_with(|| make(kind, built, networks))
+        .clone()
+}
+
+fn make(kind: &str, built: Date, networks: u16) -> Vec<u8> {
     let mut writer = Writer::builder(kind).build_epoch(midnight(built)).build();
     for network in WELL_KNOWN {
         insert(&mut writer, network, record(kind, 0));

@@ -15,6 +15,7 @@ use jiff::civil::Date;
 use tcpwatch_tests::dbip::{
     ASN, CITY, COUNTRY, NETWORKS, database, ignorant, last_month, one_family, packed, path, this_month,
 };
+use tcpwatch_tests::pty::Terminal;
 use tcpwatch_tests::web::{Authority, Reply, Web};
 use tcpwatch_tests::{command, invocation, wait};
 
@@ -885,6 +886,27 @@ fn what_a_killed_update_leaves_is_removed_by_the_next() {
     assert_eq!((said.status, said.err.as_str()), (Some(0), ""));
     assert_eq!(files(at).len(), 4);
     assert!(!at.join(left).exists());
+}
+
+#[test]
+fn a_terminal_shows_how_far_it_is() {
+    let file = good_country();
+    let half = file.len() / 2;
+    let silent = with(move |_| Some(Reply::Silence(file.clone(), half)));
+    let directory = tempfile::tempdir().unwrap();
+    let mut terminal = Terminal::open();
+    let mut program = update(&silent.url(), directory.path())
+        .env("TERM", "xterm")
+        .stderr(terminal.program_side())
+        .spawn()
+        .unwrap();
+    wait::until("the bar is drawn", || {
+        let shown = terminal.shown();
+        shown.contains(COUNTRY_FILE) && shown.contains("KiB")
+    });
+    program.kill().unwrap();
+    let output = program.wait_with_output().unwrap();
+    assert_eq!(output.stdout, b"");
 }
 
 /// A directory with a program called `location` that does this.
