@@ -235,12 +235,12 @@ pub fn check(
 fn open(path: &Path, subject: Subject) -> Result<(Description, u16), CheckError> {
     let read = |source| CheckError::Read { source };
     let mut bytes = Vec::new();
-    let file = File::open(path).map_err(read)?;
+    let mut file = File::open(path).map_err(read)?;
     // Reading a pipe or a device may never end.
     if !file.metadata().map_err(read)?.is_file() {
         return Err(read(ErrorKind::InvalidInput.into()));
     }
-    { file }.read_to_end(&mut bytes).map_err(read)?;
+    file.read_to_end(&mut bytes).map_err(read)?;
     let length = bytes.len() as u64;
     let reader = Reader::from_source(bytes).map_err(|source| CheckError::Damaged { source })?;
     let metadata = reader.metadata();
