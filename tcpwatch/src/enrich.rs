@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::record::{GeoFile, Place};
 
+pub mod countries;
 pub mod geo;
 pub mod scope;
 

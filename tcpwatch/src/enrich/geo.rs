@@ -26,6 +26,7 @@ pub use error::GeoError;
 pub use language::{Language, LanguageError};
 pub use selection::Selection;
 pub use shelves::{OURS, Shelves};
+pub(crate) use text::{clean, clean_name};
 
 /// What to do when there is no place database.
 const HOW_TO_GET_ONE: &str = "no place database found, countries and networks stay unknown: `tcpwatch geo update` fetches \

@@ -8,6 +8,9 @@ use foldhash::fast::RandomState;
 /// Characters that a name may have; what is behind them is cut off.
 const LONGEST: usize = 100;
 
+/// The same for a name in the files that we make: the longest real one has 203.
+const LONGEST_WRITTEN_NAME: usize = 255;
+
 /// The same for the description of a file.
 const LONGEST_DESCRIPTION: usize = 1000;
 
@@ -40,13 +43,18 @@ impl Texts {
     }
 }
 
+/// The same for the name of a network that is written to a file, and not yet shown.
+pub(crate) fn clean_name(text: &str) -> String {
+    cleaned(text, LONGEST_WRITTEN_NAME)
+}
+
 /// The same for a text of several sentences.
 pub(super) fn clean_long(text: &str) -> String {
     cleaned(text, LONGEST_DESCRIPTION)
 }
 
 /// `text` without what could move a terminal's cursor, break a line or turn its direction, at most [`LONGEST`] long.
-pub(super) fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     cleaned(text, LONGEST)
 }
 
