@@ -1,28 +1,35 @@
-//! The place database that tcpwatch falls back to: made at set-up from Debian's tor-geoipdb, never part of this
-//! repository, because its data is share-alike.
+//! The place database that tcpwatch falls back to: made at set-up by `tcpwatch geo import` from packages of Debian, never part
+//! of this repository, because its data is share-alike.
 
-mod data;
-mod database;
 pub mod date;
-mod names;
+mod sources;
 
 use std::ffi::OsStr;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::process::Command;
 
 use anyhow::{Context as _, anyhow};
 
 use crate::cargo;
-use crate::machine::{Machine, succeed};
+use crate::machine::{Machine, shown, succeed};
+use crate::setup::packages;
 use crate::setup::{Finding, Remedy, State};
 
+pub use sources::fetch;
+
 /// Where tcpwatch looks after the operator's own databases.
-const DATABASE: &str = "/var/lib/tcpwatch/country.mmdb";
+const DATABASE: &str = "/var/lib/tcpwatch/places.mmdb";
+
+/// `database_type` of what `tcpwatch geo import` makes.
+const TYPE: &str = "tcpwatch-Country-ASN";
 
 /// Where operators keep databases of their own, which tcpwatch prefers to ours.
 const OPERATORS: [&str; 2] = ["/usr/share/GeoIP", "/var/lib/GeoIP"];
+
+/// What `location lookup` of libloc is written in, as a package.
+const READER: &str = "python3-location";
 
 /// When the database is made.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -38,19 +45,19 @@ pub enum Renewal {
 
 /// Whether there is a database, new enough for `renewal`.
 pub fn look(machine: &Machine, renewal: Renewal) -> Finding {
-    let local = data::installed();
-    let missing = || State::Missing(action(local.as_ref()), Remedy::PlaceDatabase);
-    let newer = |built| local.as_ref().is_some_and(|files| files.date() > built);
+    let local = sources::here();
+    let missing = || State::Missing(action(&local), Remedy::PlaceDatabase);
+    let newer = |built| sources::newest(&local).is_some_and(|date| date > built);
     let state = match built(Path::new(DATABASE)) {
         _ if renewal == Renewal::Always => missing(),
         Database::Of(built) if renewal == Renewal::WhenStale && newer(built) => missing(),
         Database::Of(built) => State::Ready(format!("{DATABASE}, data of {}", date::day(built))),
         Database::Hidden => State::Ready(format!("{DATABASE}, readable by root only")),
+        Database::None if !local.is_empty() || machine.debian => missing(),
         Database::None => match operators() {
             Some(path) => State::Ready(path.display().to_string()),
-            None if local.is_some() || machine.debian => missing(),
             None => State::Without(
-                "records name no countries unless `--geo FILE` or /usr/share/GeoIP has an MMDB file"
+                "records name no countries and networks unless `--geo FILE` or /usr/share/GeoIP has an MMDB file"
                     .to_owned(),
             ),
         },
@@ -59,6 +66,51 @@ pub fn look(machine: &Machine, renewal: Renewal) -> Finding {
         name: "place database",
         state,
     }
+}
+
+/// What the tests compare the database with: its sources, and libloc's own reader.
+pub fn look_for_tests(machine: &Machine) -> Vec<Finding> {
+    let reader = if !packages::installed(&[READER]).is_empty() {
+        State::Ready("installed".to_owned())
+    } else if machine.debian {
+        State::Missing(
+            format!("apt-get install {READER} (libloc's own answers)"),
+            Remedy::Packages(vec![READER]),
+        )
+    } else {
+        State::Blocked(format!(
+            "install {READER}, which is needed for libloc's own answers"
+        ))
+    };
+    let packages = sources::PACKAGES.join(", ");
+    let sources = match sources::fetched() {
+        Ok(Some(directory)) => State::Ready(directory.display().to_string()),
+        Ok(None) if machine.debian => State::Missing(
+            format!("download {packages} and unpack them in the target directory (not installed)"),
+            Remedy::PlaceSources,
+        ),
+        Ok(None) => State::Blocked(format!("the tests need data that only Debian has: {packages}")),
+        Err(error) => State::Blocked(format!("{error:#}")),
+    };
+    vec![
+        Finding {
+            name: READER,
+            state: reader,
+        },
+        Finding {
+            name: "place data",
+            state: sources,
+        },
+    ]
+}
+
+/// The directory with the sources, for the tests.
+///
+/// # Errors
+///
+/// They were not fetched.
+pub fn data() -> anyhow::Result<PathBuf> {
+    sources::fetched()?.context("the place data was not fetched: run `cargo xtask setup`")
 }
 
 /// A database of the operator's that knows countries, by its name.
@@ -83,12 +135,17 @@ fn files_in(directories: impl IntoIterator<Item = impl AsRef<Path>>) -> Vec<Path
         .collect()
 }
 
-fn action(local: Option<&data::Files>) -> String {
-    let origin = local.map_or(
-        "downloaded from Debian (not installed: it would bring and start tor)",
-        |_| "here",
-    );
-    format!("make {DATABASE} from {}, {origin}", data::PACKAGE)
+fn action(local: &[PathBuf]) -> String {
+    let origin = if local.is_empty() {
+        "downloaded from Debian and not installed".to_owned()
+    } else {
+        let names: Vec<_> = local.iter().map(|path| path.display().to_string()).collect();
+        format!(
+            "what of it is not here ({}) downloaded from Debian",
+            names.join(", ")
+        )
+    };
+    format!("make {DATABASE} from libloc-database and tor-geoipdb, {origin}")
 }
 
 enum Database {
@@ -105,7 +162,7 @@ fn built(path: &Path) -> Database {
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Database::Hidden,
         Err(_absent) => Database::None,
         Ok(_) => match maxminddb::Reader::open_readfile(path) {
-            Ok(reader) if reader.metadata().database_type == database::TYPE => {
+            Ok(reader) if reader.metadata().database_type == TYPE => {
                 Database::Of(reader.metadata().build_epoch)
             }
             Ok(_) | Err(_) => Database::None,
@@ -113,38 +170,23 @@ fn built(path: &Path) -> Database {
     }
 }
 
-/// Makes the database, checks it against its source and puts it in place in one step.
+/// Builds tcpwatch, as `cargo xtask run` does, has it make the database and puts that in place in one step. `anew`: from
+/// today's data.
 ///
 /// # Errors
 ///
-/// The data cannot be had or read, the database does not answer as the source does, or it cannot be written.
-pub fn make(machine: &Machine) -> anyhow::Result<()> {
-    let started = Instant::now();
-    let scratch = cargo::scratch()?;
-    let files = match data::installed() {
-        Some(files) => files,
-        None => data::download(machine, &scratch)?,
-    };
-    let (ranges, unknown) = data::read(&files)?;
-    data::discard_download(&scratch)?;
-    let made = database::make(&ranges, files.date())?;
-    let checked = database::check(&made.bytes, &ranges)?;
-
-    let file = scratch.join("country.mmdb");
-    fs::write(&file, &made.bytes).with_context(|| format!("cannot write {}", file.display()))?;
+/// The data cannot be had, tcpwatch cannot be built or refuses it, or the database cannot be written.
+pub fn make(machine: &Machine, anew: bool) -> anyhow::Result<()> {
+    let files = sources::for_database(machine, anew)?;
+    let program = cargo::program("tcpwatch", "tcpwatch", true)?;
+    let file = cargo::scratch()?.join("places.mmdb");
+    let mut import = Command::new(program);
+    import.args(["geo", "import", "--output"]).arg(&file).args(&files);
+    println!("+ {}", shown(&import));
+    succeed(&mut import)?;
     put_in_place(machine, &file, Path::new(DATABASE))?;
     fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))?;
-    println!(
-        "{DATABASE}: {} ranges of {}, {:.1} MB, {checked} addresses checked, {} ranges left out ({unknown} of unknown \
-         place, {} in address space that stands for other addresses), {:.1} s",
-        ranges.len(),
-        date::day(files.date()),
-        made.bytes.len() as f64 / 1e6,
-        unknown + made.aliased,
-        made.aliased,
-        started.elapsed().as_secs_f64(),
-    );
-    println!("{}", database::ATTRIBUTION);
+    println!("{DATABASE} is in place");
     Ok(())
 }
 
@@ -196,7 +238,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (file, place) = (
             directory.path().join("made"),
-            directory.path().join("deep/country.mmdb"),
+            directory.path().join("deep/places.mmdb"),
         );
         for content in ["old", "new"] {
             fs::write(&file, content).unwrap();
@@ -209,7 +251,7 @@ mod tests {
     #[test]
     fn keeps_the_old_database_where_the_new_one_cannot_be_read() {
         let directory = tempfile::tempdir().unwrap();
-        let place = directory.path().join("country.mmdb");
+        let place = directory.path().join("places.mmdb");
         fs::write(&place, "old").unwrap();
         assert!(put_in_place(&as_ourselves(), &directory.path().join("absent"), &place).is_err());
         assert_eq!(fs::read_to_string(&place).unwrap(), "old");
@@ -218,7 +260,7 @@ mod tests {
     #[test]
     fn a_damaged_database_counts_as_none() {
         let directory = tempfile::tempdir().unwrap();
-        let place = directory.path().join("country.mmdb");
+        let place = directory.path().join("places.mmdb");
         fs::write(&place, "not an MMDB").unwrap();
         assert!(matches!(built(&place), Database::None));
     }

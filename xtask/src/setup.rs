@@ -82,6 +82,8 @@ pub enum Remedy {
     BpfLinker,
     Components,
     PlaceDatabase,
+    /// What the place database is made of, for the tests.
+    PlaceSources,
     /// What emulates a machine for the kernels of the matrix.
     Qemu,
     /// A kernel of the matrix, by its name.
@@ -95,7 +97,7 @@ impl Remedy {
             // These are the user's own, as his Rust is.
             Self::CompilerLink | Self::Nightly | Self::BpfLinker | Self::Components => false,
             // Unpacked in the target directory.
-            Self::Qemu | Self::Kernel(_) => false,
+            Self::PlaceSources | Self::Qemu | Self::Kernel(_) => false,
         }
     }
 }
@@ -158,6 +160,7 @@ pub fn look(machine: &Machine, known: &Known, purposes: &[Purpose]) -> Vec<Findi
     }
     if wanted(Purpose::Tests) {
         findings.extend(tools::for_tests(machine));
+        findings.extend(places::look_for_tests(machine));
         findings.extend(kernels::look(machine, known));
     }
     if wanted(Purpose::Bench) {
@@ -279,9 +282,15 @@ fn remedies(findings: &[Finding]) -> Vec<Remedy> {
     if !packages.is_empty() {
         others.insert(0, Remedy::Packages(packages));
     }
-    // The linker is built against what these install: it waits for the next round.
+    // The linker is built against what these install, and tcpwatch, which makes the place database, with both: they
+    // wait for the next round.
     if others.contains(&Remedy::CompilerPackages) {
-        others.retain(|remedy| !matches!(remedy, Remedy::CompilerLink | Remedy::BpfLinker));
+        others.retain(|remedy| {
+            !matches!(
+                remedy,
+                Remedy::CompilerLink | Remedy::BpfLinker | Remedy::PlaceDatabase
+            )
+        });
     }
     others
 }
@@ -298,9 +307,11 @@ fn apply(machine: &Machine, known: &mut Known, remedy: &Remedy) -> anyhow::Resul
         Remedy::BpfLinker => toolchain::install_linker(),
         Remedy::Components => components::install(),
         Remedy::PlaceDatabase => {
+            let anew = known.places == places::Renewal::Always;
             known.places = places::Renewal::WhenMissing;
-            places::make(machine)
+            places::make(machine, anew)
         }
+        Remedy::PlaceSources => places::fetch(machine).map(drop),
         Remedy::Qemu => kernels::install_qemu(machine),
         Remedy::Kernel(name) => {
             if !kernels::install(machine, name)? {
@@ -342,8 +353,28 @@ mod tests {
     }
 
     #[test]
-    fn the_linker_waits_for_the_compiler_it_must_match() {
-        let findings = [missing(Remedy::CompilerPackages), missing(Remedy::BpfLinker)];
+    fn the_linker_and_what_it_builds_wait_for_the_compiler() {
+        let findings = [
+            missing(Remedy::CompilerPackages),
+            missing(Remedy::BpfLinker),
+            missing(Remedy::PlaceDatabase),
+        ];
         assert_eq!(remedies(&findings), [Remedy::CompilerPackages]);
+    }
+
+    #[test]
+    fn the_place_database_is_made_after_all_that_builds_tcpwatch() {
+        let machine = Machine::for_test_as_root();
+        let findings = look(&machine, &Known::default(), &EVERYTHING);
+        assert_eq!(
+            findings.last().map(|finding| finding.name),
+            Some("place database")
+        );
+        let findings = [
+            missing(Remedy::Nightly),
+            missing(Remedy::BpfLinker),
+            missing(Remedy::PlaceDatabase),
+        ];
+        assert_eq!(remedies(&findings).last(), Some(&Remedy::PlaceDatabase));
     }
 }

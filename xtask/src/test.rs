@@ -9,10 +9,13 @@ use anyhow::bail;
 use crate::kernels::{self, Kernel};
 use crate::machine::{Machine, kept_variables, succeed};
 use crate::setup::Purpose;
-use crate::{cargo, setup};
+use crate::{cargo, places, setup};
 
 /// What tcpwatch-tests reads the path of the finished program from.
 pub const PROGRAM_VARIABLE: &str = "TCPWATCH_BIN";
+
+/// What they read the directory of the place database's sources from.
+const PLACE_DATA_VARIABLE: &str = "TCPWATCH_PLACE_DATA";
 
 /// The tests that are made for other kernels, with figures that an emulated machine reaches; on this one the others are
 /// harder to pass.
@@ -160,6 +163,8 @@ fn kernel_tests(machine: &Machine, program: &Path, test: &Path, arguments: &Argu
         .map(|(name, value)| (*name, value.as_os_str()))
         .collect();
     variables.push((PROGRAM_VARIABLE, program.as_os_str()));
+    let data = places::data()?;
+    variables.push((PLACE_DATA_VARIABLE, data.as_os_str()));
     let mut command = machine.elevated(test, &variables)?;
     // As under `cargo test`: the package's own directory.
     succeed(

@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 
 use crate::machine::{Machine, answer, shown, succeed};
 
-pub use fetched::{alone, discard, download, download_all, extract, with_dependencies};
+pub use fetched::{alone, discard, download_all, extract, with_dependencies};
 
 /// How apt installs for us: nothing of the operator's is ever removed.
 const AS_LITTLE_AS_POSSIBLE: [&str; 2] = ["--no-install-recommends", "--no-remove"];

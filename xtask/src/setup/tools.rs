@@ -6,10 +6,11 @@ use crate::setup::{Finding, Remedy, State};
 /// A program, the package that has it on Debian, and what it is for.
 type Tool = (&'static str, &'static str, &'static str);
 
-const TESTS: [Tool; 3] = [
+const TESTS: [Tool; 4] = [
     ("ip", "iproute2", "network namespaces and devices"),
     ("ethtool", "ethtool", "segmentation offload on and off"),
     ("sysctl", "procps", "quiet namespaces"),
+    ("mmdblookup", "mmdb-bin", "a second reader of place databases"),
 ];
 
 const BENCH: [Tool; 1] = [("tcpdump", "tcpdump", "a packet socket to compare with")];

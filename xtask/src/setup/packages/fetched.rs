@@ -42,17 +42,6 @@ fn to_be_installed(simulation: &str) -> Vec<String> {
         .collect()
 }
 
-/// Fetches a package into `directory`, which is made anew, and does not install it.
-///
-/// # Errors
-///
-/// As [`download_all`], and Debian does not have it.
-pub fn download(machine: &Machine, name: &str, directory: &Path) -> anyhow::Result<PathBuf> {
-    download_all(machine, || alone(name), directory)?
-        .and_then(|mut archives| archives.pop())
-        .with_context(|| format!("apt does not know the package {name}"))
-}
-
 /// Fetches packages into `directory`, which is made anew, and does not install them. `names` says which, as far as
 /// apt's lists go, and is asked again when those were refreshed. None where it has no answer even then.
 ///
