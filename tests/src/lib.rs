@@ -26,6 +26,7 @@ pub mod namespace;
 pub mod packet_socket;
 pub mod places;
 pub mod pty;
+pub mod readers;
 pub mod records;
 pub mod tcp;
 pub mod traffic;
