@@ -23,6 +23,7 @@ mod interrupt;
 mod layout;
 mod libloc;
 mod merge;
+mod mmdb;
 mod progress;
 mod source;
 mod staged;
@@ -92,7 +93,7 @@ pub enum ImportError {
     Signals(#[source] io::Error),
     /// The form cannot take so much.
     #[error("the database cannot be laid out: name fewer sources")]
-    LayOut(#[source] mmdb_writer::Error),
+    LayOut(#[source] mmdb::TooLarge),
     /// The finished file is not what it should be.
     #[error("the database that was made is wrong, and was not put in place: report this")]
     Check(#[source] check::Fault),

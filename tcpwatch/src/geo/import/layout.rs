@@ -1,15 +1,17 @@
 //! Places as an MMDB file: the form of its records, and what can have one.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use jiff::Timestamp;
-use mmdb_writer::{IpVersion, Value, Writer};
 
+use crate::enrich::countries::Country;
 use crate::enrich::geo::OUR_TYPE;
 use crate::geo::import::merge::Place;
+use crate::geo::import::mmdb::{self, Data, TooLarge};
 use crate::geo::import::progress::Progress;
 use crate::geo::import::source::Networks;
-use crate::geo::import::steps::{MAPPED, Run, Steps, address};
+use crate::geo::import::steps::{MAPPED, Run, Steps};
 
 /// The language of the names that are written.
 pub const LANGUAGE: &str = "en";
@@ -74,22 +76,32 @@ pub fn lay_out(
     networks: &Networks,
     statement: &Statement,
     progress: &Progress,
-) -> Result<Vec<u8>, mmdb_writer::Error> {
+) -> Result<Vec<u8>, TooLarge> {
     progress.begin("laying out", places.len() as u64);
-    let mut writer = Writer::builder(OUR_TYPE)
-        .ip_version(IpVersion::V6)
-        .languages([LANGUAGE])
-        .description(&[(LANGUAGE, &statement.description)])
-        .build_epoch(UNIX_EPOCH + Duration::from_secs(statement.build_epoch()))
-        .build();
+    let mut records = Records::default();
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
     for (done, run) in (0..).zip(places.runs()) {
         progress.reached(done);
-        let record = record(run.value, networks);
+        let value = records.place_of(run.value, networks);
         for (first, last) in of_one_family(run) {
-            writer.insert_range(address(first), address(last), &record)?;
+            if (MAPPED.0..=MAPPED.1).contains(&first) {
+                v4.push(Run {
+                    first: first - MAPPED.0,
+                    last: last - MAPPED.0,
+                    value,
+                });
+            } else {
+                v6.push(Run { first, last, value });
+            }
         }
     }
-    writer.to_bytes()
+    let metadata = mmdb::Metadata {
+        kind: OUR_TYPE,
+        language: LANGUAGE,
+        description: &statement.description,
+        build_epoch: statement.build_epoch(),
+    };
+    mmdb::file(&v4, &v6, &records.data, metadata)
 }
 
 /// A run in parts that are of IPv4 or of IPv6.
@@ -103,32 +115,75 @@ fn of_one_family(run: Run<Place>) -> impl Iterator<Item = (u128, u128)> {
     .filter(|(first, last)| first <= last)
 }
 
-/// A record in the form of GeoIP2's Country and ASN files. What is not known is absent.
-fn record(place: Place, networks: &Networks) -> Value {
-    let mut fields = Vec::with_capacity(4);
-    if let Some(country) = place.country {
-        let mut about = vec![("iso_code", Value::from(country.code()))];
-        if let Some(name) = country.name(LANGUAGE) {
-            about.push(("names", Value::map([(LANGUAGE, Value::from(name))])));
+/// Records in the form of GeoIP2's Country and ASN files, each once. What is not known is absent.
+#[derive(Debug, Default)]
+struct Records {
+    data: Data,
+    places: HashMap<Place, u32, RandomState>,
+    countries: HashMap<Country, u32, RandomState>,
+}
+
+impl Records {
+    /// Where the record of a place is.
+    fn place_of(&mut self, place: Place, networks: &Networks) -> u32 {
+        if let Some(at) = self.places.get(&place) {
+            return *at;
         }
-        fields.push(("country", Value::map(about)));
-    }
-    if let Some((asn, name)) = place.network.map(|id| networks.get(id)) {
-        fields.push(("autonomous_system_number", Value::from(asn)));
+        let at = self.data.end();
+        let network = place.network.map(|id| networks.get(id));
+        let name = network.and_then(|(_, name)| name);
+        let fields = [
+            place.country.is_some(),
+            network.is_some(),
+            name.is_some(),
+            place.anycast,
+        ];
+        self.data.map(fields.into_iter().map(u8::from).sum());
+        if let Some((asn, _)) = network {
+            self.data.text("autonomous_system_number");
+            self.data.number(asn);
+        }
         if let Some(name) = name {
-            fields.push(("autonomous_system_organization", Value::from(name)));
+            self.data.text("autonomous_system_organization");
+            self.data.text(name);
+        }
+        if let Some(country) = place.country {
+            self.data.text("country");
+            self.country(country);
+        }
+        if place.anycast {
+            self.data.text("traits");
+            self.data.map(1);
+            self.data.text("is_anycast");
+            self.data.flag(true);
+        }
+        self.places.insert(place, at);
+        at
+    }
+
+    fn country(&mut self, country: Country) {
+        if let Some(at) = self.countries.get(&country) {
+            self.data.again(*at);
+            return;
+        }
+        self.countries.insert(country, self.data.end());
+        let name = country.name(LANGUAGE);
+        self.data.map(1 + u8::from(name.is_some()));
+        self.data.text("iso_code");
+        self.data.text(country.code());
+        if let Some(name) = name {
+            self.data.text("names");
+            self.data.map(1);
+            self.data.text(LANGUAGE);
+            self.data.text(name);
         }
     }
-    if place.anycast {
-        fields.push(("traits", Value::map([("is_anycast", Value::from(true))])));
-    }
-    Value::map(fields)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::geo::import::steps::key;
+    use crate::geo::import::steps::{address, key};
 
     fn anycast() -> Place {
         Place {
