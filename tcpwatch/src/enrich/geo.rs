@@ -21,7 +21,7 @@ mod selection;
 mod shelves;
 mod text;
 
-pub use database::{Description, OUR_TYPE};
+pub use database::{Description, OUR_TYPE, OUR_TYPE_WITHOUT_ANYCAST};
 pub use error::GeoError;
 pub use language::{Language, LanguageError};
 pub use selection::Selection;

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::enrich::countries;
+use crate::enrich::geo::{OUR_TYPE, OUR_TYPE_WITHOUT_ANYCAST};
 use crate::enrich::geo::{OURS, Shelves};
 use crate::geo::Ending;
 use crate::geo::import::check::Checked;
@@ -207,7 +208,14 @@ fn make(files: &[PathBuf], place: &Path, now: Timestamp, progress: &Progress) ->
     if places.is_empty() {
         return Err(ImportError::NothingKnown);
     }
+    // Only libloc marks anycast networks: without it, no mark does not mean that an address is not anycast.
+    let marks_anycast = described.iter().any(|source| source.kind == Kind::Libloc);
     let statement = Statement {
+        kind: if marks_anycast {
+            OUR_TYPE
+        } else {
+            OUR_TYPE_WITHOUT_ANYCAST
+        },
         date: described.iter().map(|source| source.date).max().unwrap_or(now),
         description: description(&described, now),
     };

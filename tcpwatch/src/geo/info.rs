@@ -181,7 +181,7 @@ fn licence(kind: &str) -> Option<&'static str> {
         Some("MaxMind End User License Agreement")
     } else if kind.starts_with("DBIP-") && kind.contains("Lite") {
         Some("CC BY 4.0: IP Geolocation by DB-IP (https://db-ip.com)")
-    } else if kind == crate::enrich::geo::OUR_TYPE {
+    } else if kind.starts_with(crate::enrich::geo::OUR_TYPE) {
         Some("that of its sources, see below")
     } else {
         None

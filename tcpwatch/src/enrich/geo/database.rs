@@ -44,6 +44,9 @@ const PROBES: [IpAddr; 12] = [
 /// `database_type` of the files that `tcpwatch geo import` makes.
 pub const OUR_TYPE: &str = "tcpwatch-Country-ASN";
 
+/// The same where none of their sources marks anycast networks.
+pub const OUR_TYPE_WITHOUT_ANYCAST: &str = "tcpwatch-Country-ASN-without-anycast";
+
 /// What a file says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Description {

@@ -9,7 +9,6 @@ use maxminddb::{MaxMindDbError, Reader, WithinOptions};
 use serde::Deserialize;
 
 use crate::enrich::countries::Country;
-use crate::enrich::geo::OUR_TYPE;
 use crate::geo::import::layout::{LANGUAGE, Statement};
 use crate::geo::import::merge::Place;
 use crate::geo::import::progress::Progress;
@@ -78,7 +77,7 @@ pub fn check(
     let reader = Reader::open_readfile(path)?;
     let metadata = reader.metadata();
     for (right, what) in [
-        (metadata.database_type == OUR_TYPE, "type"),
+        (metadata.database_type == statement.kind, "type"),
         (metadata.ip_version == 6, "IP version"),
         (metadata.build_epoch == statement.build_epoch(), "date"),
         (

@@ -6,7 +6,6 @@ use foldhash::fast::RandomState;
 use jiff::Timestamp;
 
 use crate::enrich::countries::Country;
-use crate::enrich::geo::OUR_TYPE;
 use crate::geo::import::merge::Place;
 use crate::geo::import::mmdb::{self, Data, TooLarge};
 use crate::geo::import::progress::Progress;
@@ -27,6 +26,8 @@ const ALIASES: [(u128, u128); 3] = [
 /// What a file says of itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Statement {
+    /// `database_type`.
+    pub kind: &'static str,
     /// The date of the data.
     pub date: Timestamp,
     /// Origin and licence.
@@ -96,7 +97,7 @@ pub fn lay_out(
         }
     }
     let metadata = mmdb::Metadata {
-        kind: OUR_TYPE,
+        kind: statement.kind,
         language: LANGUAGE,
         description: &statement.description,
         build_epoch: statement.build_epoch(),

@@ -243,3 +243,18 @@ fn the_same_sources_make_the_same_file() {
     }
     assert_eq!(made[0], made[1]);
 }
+
+#[test]
+fn without_a_source_that_marks_anycast_nothing_is_said_not_to_be() {
+    use crate::enrich::{Enricher as _, Places};
+    let bench = Bench::new();
+    let csv = bench.file("own.csv", "8.8.8.0/24,US,15169,GOOGLE\n");
+    let arguments = Arguments {
+        files: vec![csv],
+        output: Some(bench.path("made.mmdb")),
+    };
+    run(&arguments, &mut Vec::new(), &mut Vec::new()).unwrap();
+    let mut places = Places::open_given(&[bench.path("made.mmdb")]).unwrap();
+    let place = places.place("8.8.8.8".parse().unwrap());
+    assert_eq!((place.asn, place.anycast), (Some(15169), None));
+}

@@ -3,10 +3,12 @@
 use std::fs;
 
 use super::*;
+use crate::enrich::geo::OUR_TYPE;
 use crate::geo::import::layout::lay_out;
 
 fn statement() -> Statement {
     Statement {
+        kind: OUR_TYPE,
         date: "2026-06-25T04:33:59Z".parse().unwrap(),
         description: "made of nothing".to_owned(),
     }
@@ -202,6 +204,10 @@ fn the_check_finds_other_metadata_and_damage() {
     for other in [
         Statement {
             date: "2026-06-25T04:34:00Z".parse().unwrap(),
+            ..statement()
+        },
+        Statement {
+            kind: "tcpwatch-Country",
             ..statement()
         },
         Statement {
