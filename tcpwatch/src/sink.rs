@@ -2,7 +2,7 @@
 //!
 //! An encoder does no I/O, an outlet knows no format. Neither sees a kernel type nor asks a database.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ mod classic;
 mod csv;
 mod json;
 pub mod outlet;
+mod pieces;
 mod table;
 mod text;
 
@@ -22,6 +23,7 @@ pub use classic::Classic;
 pub use csv::Csv;
 pub use json::Json;
 pub use outlet::{Outcome, Outlet};
+pub use pieces::{PIECE_BYTES, Pieces};
 pub use table::{Grouping, Table};
 
 /// What the bytes look like.
@@ -73,10 +75,19 @@ pub fn wants_colour(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// A format.
+/// A format. The same record is always the same bytes: one that could not be written whole is written again.
 pub trait Encode: Send {
-    /// The bytes of `record`, whole lines. May depend on what was encoded before (a heading comes once).
-    fn encode(&mut self, record: &Record) -> Vec<u8>;
+    /// The line that comes once, before the first record; empty: there is none.
+    fn heading(&self) -> &str {
+        ""
+    }
+
+    /// Writes `record` as whole lines.
+    ///
+    /// # Errors
+    ///
+    /// What `to` answers; then no more is to be written.
+    fn encode(&self, record: &Record, to: &mut Pieces<'_>) -> io::Result<()>;
 }
 
 /// The encoder of `format`.
@@ -85,7 +96,7 @@ pub fn encoder(format: Format, style: &Style) -> Box<dyn Encode> {
         Format::Table => Box::new(Table::new(style.clone())),
         Format::Classic => Box::new(Classic::new(style.clone())),
         Format::Json => Box::new(Json),
-        Format::Csv => Box::new(Csv::default()),
+        Format::Csv => Box::new(Csv),
     }
 }
 
@@ -115,12 +126,7 @@ fn by_address(record: &Record) -> Vec<Sent<'_>> {
                 sent.packets = sent.packets.saturating_add(packets);
                 sent.bytes = sent.bytes.saturating_add(bytes);
             }
-            None => sent.push(Sent {
-                address,
-                packets,
-                bytes,
-                row,
-            }),
+            None => sent.push(Sent { packets, bytes, row }),
         }
     }
     sent.sort_unstable_by(|a, b| b.packets.cmp(&a.packets).then(a.address.cmp(&b.address)));

@@ -1,9 +1,9 @@
 //! The classic text: what the script that tcpwatch replaces appended to its log, for those who parse that already.
 
-use std::fmt::Write as _;
+use std::io::{self, Write as _};
 
 use crate::record::Record;
-use crate::sink::{Encode, Style, by_address, text};
+use crate::sink::{Encode, Pieces, Style, by_address, text};
 
 /// One line per destination address, most packets first.
 #[derive(Clone, Debug)]
@@ -16,8 +16,10 @@ impl Classic {
     pub fn new(style: Style) -> Self {
         Self { style }
     }
+}
 
-    fn write(&self, record: &Record, to: &mut String) -> std::fmt::Result {
+impl Encode for Classic {
+    fn encode(&self, record: &Record, to: &mut Pieces<'_>) -> io::Result<()> {
         writeln!(
             to,
             "=== fetch info in {} ===",
@@ -38,15 +40,6 @@ impl Classic {
     }
 }
 
-impl Encode for Classic {
-    #[expect(clippy::expect_used, reason = "writing into a String does not fail")]
-    fn encode(&mut self, record: &Record) -> Vec<u8> {
-        let mut lines = String::with_capacity(64 + 32 * record.destinations.len());
-        self.write(record, &mut lines).expect("a String takes any text");
-        lines.into_bytes()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -55,7 +48,7 @@ mod tests {
     use crate::sink::sample;
 
     fn text(record: &Record, style: Style) -> String {
-        String::from_utf8(Classic::new(style).encode(record)).unwrap()
+        sample::encoded(&Classic::new(style), record)
     }
 
     #[test]

@@ -1,36 +1,18 @@
 //! CSV: one row per total, destination and banned prefix, all of them under one heading.
 
+use std::io;
+
 use jiff::Timestamp;
 
 use crate::record::Record;
-use crate::sink::Encode;
+use crate::sink::{Encode, Pieces};
 
-const HEADING: [&str; 18] = [
-    "row",
-    "start",
-    "end",
-    "seq",
-    "partial",
-    "name",
-    "source",
-    "interface",
-    "packets",
-    "bytes",
-    "scope",
-    "country",
-    "country_name",
-    "balanced",
-    "city",
-    "asn",
-    "network",
-    "anycast",
-];
+const HEADING: &str = "row,start,end,seq,partial,name,source,interface,packets,bytes,scope,country,country_name,\
+    balanced,city,asn,network,anycast\n";
 
 /// Tidy rows; the heading comes once, before the first record.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Csv {
-    headed: bool,
-}
+pub struct Csv;
 
 /// What differs between the rows of a record.
 #[derive(Default)]
@@ -50,13 +32,13 @@ struct Row {
     anycast: String,
 }
 
-impl Csv {
-    fn write(&mut self, record: &Record) -> Result<Vec<u8>, ::csv::Error> {
-        let mut to = ::csv::Writer::from_writer(Vec::new());
-        if !self.headed {
-            to.write_record(HEADING)?;
-            self.headed = true;
-        }
+impl Encode for Csv {
+    fn heading(&self) -> &str {
+        HEADING
+    }
+
+    fn encode(&self, record: &Record, to: &mut Pieces<'_>) -> io::Result<()> {
+        let mut to = ::csv::Writer::from_writer(to);
         let common = [
             time(record.start),
             time(record.end),
@@ -88,15 +70,7 @@ impl Csv {
                 &row.anycast,
             ])?;
         }
-        to.into_inner()
-            .map_err(|error| ::csv::Error::from(error.into_error()))
-    }
-}
-
-impl Encode for Csv {
-    #[expect(clippy::expect_used, reason = "rows of one length, written into memory")]
-    fn encode(&mut self, record: &Record) -> Vec<u8> {
-        self.write(record).expect("every row has a cell for every column")
+        to.flush()
     }
 }
 
@@ -164,7 +138,7 @@ mod tests {
     use crate::sink::sample;
 
     #[test]
-    fn the_heading_comes_once_and_every_number_has_its_row() {
+    fn every_number_has_its_row_under_the_heading() {
         let mut record = sample::empty();
         record.seq = 3;
         record.totals.seen = sample::counts(12, 5241);
@@ -175,11 +149,10 @@ mod tests {
         let bolivia = sample::in_network(bolivia, 64500, "EXAMPLE", true);
         record.destinations = vec![bolivia, sample::destination("192.0.2.1", 1, 60)];
         record.banned = vec![sample::banned("203.0.113.0/24", 9, 999)];
-        let mut csv = Csv::default();
-        let first = String::from_utf8(csv.encode(&record)).unwrap();
+        let text = format!("{}{}", Csv.heading(), sample::encoded(&Csv, &record));
         let when = "2026-01-02T03:04:00.000Z,2026-01-02T03:04:20.000Z,3,false";
         assert_eq!(
-            first,
+            text,
             format!(
                 "row,start,end,seq,partial,name,source,interface,packets,bytes,scope,country,country_name,balanced,\
                  city,asn,network,anycast\n\
@@ -196,9 +169,6 @@ mod tests {
                  banned,{when},203.0.113.0/24,,,9,999,,,,true,,,,\n"
             )
         );
-        let second = String::from_utf8(csv.encode(&record)).unwrap();
-        assert!(second.starts_with("total,"), "{second}");
-        assert_eq!(format!("{}\n{second}", HEADING.join(",")), first);
     }
 
     #[test]
@@ -207,7 +177,7 @@ mod tests {
         let mut evil = sample::in_country("8.8.8.8", 1, 1, "US", "=HYPERLINK(\"http://x\",\"y\")");
         evil.interface = "@sum".into();
         record.destinations = vec![evil];
-        let lines = String::from_utf8(Csv::default().encode(&record)).unwrap();
+        let lines = sample::encoded(&Csv, &record);
         assert!(
             lines.contains(",'@sum,1,1,global,US,\"'=HYPERLINK(\"\"http://x\"\",\"\"y\"\")\",true"),
             "{lines}"

@@ -1,21 +1,18 @@
 //! JSON lines: the record as it is.
 
+use std::io::{self, Write as _};
+
 use crate::record::Record;
-use crate::sink::Encode;
+use crate::sink::{Encode, Pieces};
 
 /// One JSON object per line.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Json;
 
 impl Encode for Json {
-    #[expect(
-        clippy::expect_used,
-        reason = "a record has no map and no field that refuses to be serialized"
-    )]
-    fn encode(&mut self, record: &Record) -> Vec<u8> {
-        let mut line = serde_json::to_vec(record).expect("a record is always serializable");
-        line.push(b'\n');
-        line
+    fn encode(&self, record: &Record, to: &mut Pieces<'_>) -> io::Result<()> {
+        serde_json::to_writer(&mut *to, record)?;
+        to.write_all(b"\n")
     }
 }
 
@@ -51,16 +48,16 @@ mod tests {
             r#""banned":[{"prefix":"203.0.113.0/24","packets":9,"bytes":999}]}"#,
             "\n"
         );
-        assert_eq!(String::from_utf8(Json.encode(&record)).unwrap(), expected);
+        assert_eq!(sample::encoded(&Json, &record), expected);
     }
 
     #[test]
     fn a_line_break_in_a_text_does_not_break_the_line() {
         let mut record = sample::empty();
         record.host = "a\nb\u{2028}\"".into();
-        let line = Json.encode(&record);
-        assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
-        let back: serde_json::Value = serde_json::from_slice(&line).unwrap();
+        let line = sample::encoded(&Json, &record);
+        assert_eq!(line.matches('\n').count(), 1);
+        let back: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(back["host"], "a\nb\u{2028}\"");
     }
 }

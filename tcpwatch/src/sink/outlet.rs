@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::record::Record;
-use crate::sink::Encode;
+use crate::sink::{Encode, PIECE_BYTES};
 
 mod target;
 mod writer;
@@ -27,6 +27,8 @@ struct Limits {
     records: usize,
     /// Rows (destinations and banned prefixes) of all records that wait; some 200 bytes of memory each.
     rows: usize,
+    /// Bytes that a record is written by.
+    piece_bytes: usize,
     /// Between two attempts to write, doubled from one to the next.
     backoff: RangeInclusive<Duration>,
 }
@@ -35,6 +37,7 @@ struct Limits {
 const LIMITS: Limits = Limits {
     records: 64,
     rows: 1_000_000,
+    piece_bytes: PIECE_BYTES,
     backoff: Duration::from_millis(100)..=Duration::from_secs(5),
 };
 

@@ -8,7 +8,7 @@ use tcpwatch_common::Counts;
 use crate::record::{
     BannedPrefix, Destination, GeoFile, Place, Record, RecordTotals, SCHEMA, Scope, WatchedInterface,
 };
-use crate::sink::Style;
+use crate::sink::{Encode, PIECE_BYTES, Pieces, Style};
 
 pub(super) fn style() -> Style {
     Style {
@@ -107,4 +107,17 @@ pub(super) fn banned(prefix: &str, packets: u64, bytes: u64) -> BannedPrefix {
         packets,
         bytes,
     }
+}
+
+/// What `encoder` makes of a record.
+pub(super) fn encoded(encoder: &dyn Encode, record: &Record) -> String {
+    let mut bytes = Vec::new();
+    let mut take = |piece: &[u8]| {
+        bytes.extend_from_slice(piece);
+        Ok(())
+    };
+    let mut pieces = Pieces::new(PIECE_BYTES, &mut take);
+    encoder.encode(record, &mut pieces).unwrap();
+    pieces.finish().unwrap();
+    String::from_utf8(bytes).unwrap()
 }

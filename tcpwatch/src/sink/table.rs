@@ -1,10 +1,12 @@
 //! The table that people look at: countries and networks with their shares, top destinations, and the accounts.
 
+use std::io::{self, Write as _};
+
 use tcpwatch_common::Counts;
 
 use crate::record::Record;
 use crate::sink::table::grid::{Grid, Row};
-use crate::sink::{Encode, Sent, Style, by_address, text};
+use crate::sink::{Encode, Pieces, Sent, Style, by_address, text};
 
 mod grid;
 mod grouping;
@@ -185,7 +187,7 @@ impl Table {
 }
 
 impl Encode for Table {
-    fn encode(&mut self, record: &Record) -> Vec<u8> {
+    fn encode(&self, record: &Record, to: &mut Pieces<'_>) -> io::Result<()> {
         let mut lines = self.head(record);
         let mut grids = Vec::new();
         if record.destinations.is_empty() && record.totals.counted == Counts::default() {
@@ -209,7 +211,7 @@ impl Encode for Table {
             block.push('\n');
         }
         block.push('\n');
-        block.into_bytes()
+        to.write_all(block.as_bytes())
     }
 }
 

@@ -1,11 +1,14 @@
 //! Tests of an outlet, with a target that fails as told.
 
 use std::fs;
+use std::io::Write as _;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::sink::sample;
+use crate::sink::{Pieces, sample};
+
+mod pieces;
 
 /// What a fake target does with the next write. When the script is over it takes everything.
 #[derive(Clone, Debug)]
@@ -123,8 +126,8 @@ impl Target for Fake {
 struct Line;
 
 impl Encode for Line {
-    fn encode(&mut self, record: &Record) -> Vec<u8> {
-        format!("[{} of {} rows]\n", record.seq, rows_of(record)).into_bytes()
+    fn encode(&self, record: &Record, to: &mut Pieces<'_>) -> io::Result<()> {
+        writeln!(to, "[{} of {} rows]", record.seq, rows_of(record))
     }
 }
 
@@ -137,6 +140,7 @@ fn lines(seqs: impl IntoIterator<Item = u64>) -> String {
 const QUICK: Limits = Limits {
     records: 1000,
     rows: 1000,
+    piece_bytes: PIECE_BYTES,
     backoff: Duration::from_micros(10)..=Duration::from_micros(100),
 };
 
@@ -145,15 +149,25 @@ const NEVER: Duration = Duration::from_secs(600);
 const PATIENT: Limits = Limits {
     records: 1000,
     rows: 1000,
+    piece_bytes: PIECE_BYTES,
     backoff: NEVER..=NEVER,
 };
 
 fn outlet(paper: &Arc<Paper>, next: Vec<io::Result<Arc<Paper>>>, limits: Limits) -> Outlet {
+    outlet_of(Line, paper, next, limits)
+}
+
+fn outlet_of(
+    encoder: impl Encode + 'static,
+    paper: &Arc<Paper>,
+    next: Vec<io::Result<Arc<Paper>>>,
+    limits: Limits,
+) -> Outlet {
     let fake = Fake {
         paper: Arc::clone(paper),
         next: Mutex::new(next.into()),
     };
-    Outlet::start("fake".into(), Box::new(fake), Box::new(Line), limits).unwrap()
+    Outlet::start("fake".into(), Box::new(fake), Box::new(encoder), limits).unwrap()
 }
 
 fn record(seq: u64, rows: usize) -> Arc<Record> {
@@ -177,6 +191,11 @@ fn await_that(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(Instant::now() < until, "never: {what}");
         thread::yield_now();
     }
+}
+
+fn reopen(outlet: &Outlet) {
+    outlet.reopen();
+    await_that("the thread takes note of it", || !outlet.shared.lock().reopen);
 }
 
 fn finish(outlet: Outlet) -> Outcome {
@@ -218,7 +237,7 @@ fn the_fake_shows_the_damage_that_a_writer_without_a_position_does() {
         paper: Arc::clone(&paper),
         next: Mutex::default(),
     };
-    let bytes = Line.encode(&record(1, 1));
+    let bytes = sample::encoded(&Line, &record(1, 1)).into_bytes();
     while io::ErrorKind::StorageFull
         == fake_write_all(&mut fake, &bytes).map_or_else(|error| error.kind(), |()| io::ErrorKind::Other)
     {
@@ -403,8 +422,7 @@ fn a_new_target_takes_the_records_after_the_reopening() {
     let outlet = outlet(&old, vec![Ok(Arc::clone(&new))], QUICK);
     push(&outlet, 1..=2);
     await_that("both are out", || outlet.outcome().written == 2);
-    outlet.reopen();
-    await_that("it was reopened", || !outlet.shared.lock().reopen);
+    reopen(&outlet);
     push(&outlet, 3..=4);
     assert_eq!(
         finish(outlet),
@@ -423,8 +441,7 @@ fn reopened_in_the_middle(old: &Arc<Paper>, new: io::Result<Arc<Paper>>) -> (Str
     let outlet = outlet(old, vec![new], PATIENT);
     push(&outlet, 1..=2);
     old.await_writes(2);
-    outlet.reopen();
-    await_that("it was reopened", || !outlet.shared.lock().reopen);
+    reopen(&outlet);
     let outcome = finish(outlet);
     (second.map(|paper| paper.text()).unwrap_or_default(), outcome)
 }

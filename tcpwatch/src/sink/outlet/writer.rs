@@ -1,27 +1,56 @@
 //! The thread of an outlet: takes records from the queue and gets each of them out whole.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use crate::record::Record;
-use crate::sink::Encode;
 use crate::sink::outlet::target::Target;
 use crate::sink::outlet::{Shared, rows_of};
+use crate::sink::{Encode, Pieces};
 
 /// A reader that does not block (its end of the pipe says so) is asked again after this time.
 const FULL_PIPE: Duration = Duration::from_millis(10);
 
 pub(super) struct Writer {
+    encoder: Box<dyn Encode>,
+    /// A record is out, and so is the heading before it.
+    headed: bool,
+    way: Way,
+}
+
+/// The way out, and all that may happen on it.
+struct Way {
     shared: Arc<Shared>,
     name: Arc<str>,
     target: Box<dyn Target>,
-    encoder: Box<dyn Encode>,
     close: watch::Sender<bool>,
     /// It was tried at once because the program ends.
     last_call: bool,
+}
+
+/// How far a record is.
+struct Passage {
+    /// Bytes of it at the end of the target.
+    done: usize,
+    /// The target is to be opened anew: the record is finished in the old one first, if that works at once.
+    leaving: bool,
+    /// It was said that there are errors.
+    failing: bool,
+    /// How long to wait after the next error.
+    backoff: Duration,
+    /// Why the encoder was stopped; none: it was not.
+    stop: Option<Stop>,
+}
+
+/// Why no more of a record is wanted.
+enum Stop {
+    /// Nothing of it is in the target any more: from the beginning.
+    Again,
+    /// The thread is to end, and the record is left.
+    End,
 }
 
 /// What to do next.
@@ -29,12 +58,6 @@ enum Next {
     Write(Arc<Record>),
     Reopen,
     End,
-}
-
-/// How an attempt to get bytes out ended.
-enum Attempt {
-    Done,
-    Failed(io::Error),
 }
 
 /// Why waiting for the next attempt ended.
@@ -63,34 +86,89 @@ impl Writer {
         close: watch::Sender<bool>,
     ) -> Self {
         Self {
-            shared,
-            name,
-            target,
             encoder,
-            close,
-            last_call: false,
+            headed: false,
+            way: Way {
+                shared,
+                name,
+                target,
+                close,
+                last_call: false,
+            },
         }
     }
 
     pub(super) fn run(mut self) {
-        let _end = End(Arc::clone(&self.shared));
+        let _end = End(Arc::clone(&self.way.shared));
         loop {
-            match self.next() {
+            match self.way.next() {
                 Next::Reopen => {
-                    self.reopen();
+                    self.way.reopen();
                 }
                 Next::Write(record) => {
-                    let bytes = self.encoder.encode(&record);
-                    if !self.get_out(&bytes) {
+                    if !self.get_out(&record) {
                         return;
                     }
-                    self.written(&record);
+                    self.headed = true;
+                    self.way.written(&record);
                 }
                 Next::End => return,
             }
         }
     }
 
+    /// Gets a record out, however often it takes. False: the thread is to end, and the record is left.
+    fn get_out(&mut self, record: &Record) -> bool {
+        let mut passage = Passage {
+            done: 0,
+            leaving: false,
+            failing: false,
+            backoff: *self.way.shared.limits.backoff.start(),
+            stop: None,
+        };
+        loop {
+            let encoded = self.encode(record, &mut passage);
+            match (encoded, passage.stop.take()) {
+                (_, Some(Stop::Again)) => {}
+                (_, Some(Stop::End)) => return false,
+                (Ok(()), None) => {
+                    if passage.failing {
+                        tracing::info!("{} can be written again", self.way.name);
+                    }
+                    if passage.leaving {
+                        self.way.reopen();
+                    }
+                    return true;
+                }
+                (Err(error), None) => {
+                    tracing::error!("cannot encode record {}: {error}; please report this", record.seq);
+                    self.way.take_back(passage.done);
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// Has the record encoded once. An error is the encoder's own only where `passage` has no stop.
+    fn encode(&mut self, record: &Record, passage: &mut Passage) -> io::Result<()> {
+        let way = &mut self.way;
+        let piece_bytes = way.shared.limits.piece_bytes;
+        let mut take = |piece: &[u8]| {
+            way.send(piece, passage).map_err(|stop| {
+                passage.stop = Some(stop);
+                io::Error::other("the record is not wanted any further")
+            })
+        };
+        let mut pieces = Pieces::new(piece_bytes, &mut take);
+        if !self.headed {
+            pieces.write_all(self.encoder.heading().as_bytes())?;
+        }
+        self.encoder.encode(record, &mut pieces)?;
+        pieces.finish()
+    }
+}
+
+impl Way {
     fn next(&self) -> Next {
         let mut state = self.shared.lock();
         loop {
@@ -129,71 +207,66 @@ impl Writer {
         }
     }
 
-    /// Gets `bytes` out, however often it takes. False: the thread is to end, and the record is left.
-    fn get_out(&mut self, bytes: &[u8]) -> bool {
-        let mut done = 0;
-        let mut failing = false;
-        let mut backoff = *self.shared.limits.backoff.start();
-        loop {
-            let before = done;
-            match self.attempt(bytes, &mut done) {
-                Attempt::Done => {
-                    if failing {
-                        tracing::info!("{} can be written again", self.name);
-                    }
-                    return true;
+    /// Gets the next piece of a record out, however often it takes.
+    fn send(&mut self, piece: &[u8], passage: &mut Passage) -> Result<(), Stop> {
+        let mut rest = piece;
+        if self.shared.lock().abandoned {
+            self.take_back(passage.done);
+            return Err(Stop::End);
+        }
+        while let Err(error) = self.attempt(&mut rest, passage) {
+            if passage.leaving {
+                self.leave(passage)?;
+                continue;
+            }
+            if error.kind() == io::ErrorKind::BrokenPipe {
+                self.reader_gone();
+                return Err(Stop::End);
+            }
+            let full_pipe = error.kind() == io::ErrorKind::WouldBlock;
+            if !full_pipe && !std::mem::replace(&mut passage.failing, true) {
+                let waiting = self.shared.lock().queue.len() + 1;
+                tracing::warn!(
+                    "cannot write to {}: {error}; records that wait: {waiting}",
+                    self.name
+                );
+            }
+            let length = if full_pipe {
+                FULL_PIPE.min(passage.backoff)
+            } else {
+                let longer = (passage.backoff * 2).min(*self.shared.limits.backoff.end());
+                std::mem::replace(&mut passage.backoff, longer)
+            };
+            match self.pause(length) {
+                Woken::Retry => {}
+                Woken::Reopen if passage.done == 0 => {
+                    self.reopen();
                 }
-                Attempt::Failed(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                    self.reader_gone();
-                    return false;
-                }
-                Attempt::Failed(error) => {
-                    if done > before {
-                        backoff = *self.shared.limits.backoff.start();
-                    }
-                    let full_pipe = error.kind() == io::ErrorKind::WouldBlock;
-                    if !full_pipe && !std::mem::replace(&mut failing, true) {
-                        let waiting = self.shared.lock().queue.len() + 1;
-                        tracing::warn!(
-                            "cannot write to {}: {error}; records that wait: {waiting}",
-                            self.name
-                        );
-                    }
-                    match self.pause(if full_pipe {
-                        FULL_PIPE.min(backoff)
-                    } else {
-                        backoff
-                    }) {
-                        Woken::Retry => {}
-                        Woken::Reopen => {
-                            if self.move_on(bytes, &mut done) {
-                                return true;
-                            }
-                        }
-                        Woken::Abandoned => {
-                            self.take_back(done);
-                            return false;
-                        }
-                    }
-                    if !full_pipe {
-                        backoff = (backoff * 2).min(*self.shared.limits.backoff.end());
-                    }
+                Woken::Reopen => passage.leaving = true,
+                Woken::Abandoned => {
+                    self.take_back(passage.done);
+                    return Err(Stop::End);
                 }
             }
         }
+        Ok(())
     }
 
-    /// Writes on from `done` until everything is out or an error comes.
-    fn attempt(&mut self, bytes: &[u8], done: &mut usize) -> Attempt {
-        while *done < bytes.len() {
-            match self.target.write(&bytes[*done..]) {
-                Ok(0) => return Attempt::Failed(io::ErrorKind::WriteZero.into()),
-                Ok(count) => *done += count,
+    /// Writes on until all of `rest` is out or an error comes.
+    fn attempt(&mut self, rest: &mut &[u8], passage: &mut Passage) -> io::Result<()> {
+        while !rest.is_empty() {
+            match self.target.write(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    *rest = &rest[count..];
+                    passage.done += count;
+                    passage.backoff = *self.shared.limits.backoff.start();
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Attempt::Failed(error),
+                Err(error) => return Err(error),
             }
         }
-        Attempt::Done
+        Ok(())
     }
 
     fn pause(&mut self, length: Duration) -> Woken {
@@ -218,27 +291,21 @@ impl Writer {
         }
     }
 
-    /// Reopens with a record half out. True: the record could be finished in the old target.
-    fn move_on(&mut self, bytes: &[u8], done: &mut usize) -> bool {
-        if *done > 0 && matches!(self.attempt(bytes, done), Attempt::Done) {
-            self.reopen();
-            return true;
-        }
+    /// Opens the target anew with a record half out that cannot be finished in the old one: takes it back from there.
+    fn leave(&mut self, passage: &mut Passage) -> Result<(), Stop> {
+        passage.leaving = false;
         // First, because the new file may be the old one, which then ends with a whole line.
-        let torn = match *done {
-            0 => None,
-            half => self.target.take_back(half).err(),
-        };
-        if torn.is_none() {
-            *done = 0;
-        }
+        let torn = self.target.take_back(passage.done).err();
         if self.reopen() {
-            *done = 0;
             if let Some(error) = torn {
                 self.left_torn(&error);
             }
+        } else if torn.is_some() {
+            // The old one stays, with the half in it: on from there.
+            return Ok(());
         }
-        false
+        passage.done = 0;
+        Err(Stop::Again)
     }
 
     /// Whether there is a new target.

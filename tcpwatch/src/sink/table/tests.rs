@@ -10,7 +10,7 @@ use crate::record::{Destination, Scope, WatchedInterface};
 use crate::sink::sample;
 
 fn text(record: &Record, style: Style) -> String {
-    String::from_utf8(Table::new(style).encode(record)).unwrap()
+    sample::encoded(&Table::new(style), record)
 }
 
 fn plain(record: &Record) -> String {
