@@ -3,7 +3,6 @@
 //! An encoder does no I/O, an outlet knows no format. Neither sees a kernel type nor asks a database.
 
 use std::io::{self, IsTerminal};
-use std::net::IpAddr;
 use std::time::Duration;
 
 use foldhash::{HashMap, HashMapExt as _};
@@ -102,10 +101,9 @@ pub fn encoder(format: Format, style: &Style) -> Box<dyn Encode> {
 
 /// What was sent to one address, from whichever own source.
 struct Sent<'a> {
-    address: IpAddr,
     packets: u64,
     bytes: u64,
-    /// One of the rows that were merged; scope and place are the same in all of them.
+    /// One of the rows that were merged; address, scope and place are the same in all of them.
     row: &'a Destination,
 }
 
@@ -129,7 +127,7 @@ fn by_address(record: &Record) -> Vec<Sent<'_>> {
             None => sent.push(Sent { packets, bytes, row }),
         }
     }
-    sent.sort_unstable_by(|a, b| b.packets.cmp(&a.packets).then(a.address.cmp(&b.address)));
+    sent.sort_unstable_by(|a, b| b.packets.cmp(&a.packets).then(a.row.address.cmp(&b.row.address)));
     sent
 }
 

@@ -160,7 +160,7 @@ impl Table {
             .into_iter()
             .filter(|by| !(by.needs_places() && record.geo.is_empty()))
             .map(|by| {
-                let rows = cut(by.rows(record, sent), self.style.top, by.plural());
+                let rows = by.rows(record, sent, self.style.top);
                 Grid::new(by.title(), by != Grouping::Destination, rows, whole)
             });
         (hint, grids.collect())
@@ -216,23 +216,37 @@ impl Encode for Table {
 }
 
 fn banned(record: &Record) -> Grid {
-    let rows = record.banned.iter().map(|banned| Row {
-        label: banned.prefix.to_string(),
-        place: String::new(),
-        packets: banned.packets,
-        bytes: banned.bytes,
-    });
-    Grid::new("BANNED", false, cut(rows.collect(), TOP_BANNED, "prefixes"), 0)
+    let rows = cut(
+        record.banned.iter(),
+        TOP_BANNED,
+        "prefixes",
+        |banned| (banned.packets, banned.bytes),
+        |banned| Row {
+            label: banned.prefix.to_string(),
+            place: String::new(),
+            packets: banned.packets,
+            bytes: banned.bytes,
+        },
+    );
+    Grid::new("BANNED", false, rows, 0)
 }
 
-/// The first `top` rows, and one that sums up the rest. One row more than `top` is shown rather than summed up.
-fn cut(mut rows: Vec<Row>, top: usize, what: &str) -> Vec<Row> {
-    if rows.len() > top + 1 {
-        let rest = rows.split_off(top);
-        let Counts { packets, bytes } = sum(rest.iter().map(|row| (row.packets, row.bytes)));
-        let label = format!("{} more {what}", text::thousands(rest.len() as u64));
+/// Rows for the first `top` of `parts`, and one that sums up the rest. One row more than `top` is shown rather than summed
+/// up. No row is made that is not shown: there may be a hundred thousand.
+fn cut<T>(
+    mut parts: impl ExactSizeIterator<Item = T>,
+    top: usize,
+    what: &str,
+    counts: impl Fn(&T) -> (u64, u64),
+    row: impl Fn(T) -> Row,
+) -> Vec<Row> {
+    let shown = if parts.len() > top + 1 { top } else { parts.len() };
+    let left_out = parts.len() - shown;
+    let mut rows: Vec<Row> = parts.by_ref().take(shown).map(row).collect();
+    if left_out > 0 {
+        let Counts { packets, bytes } = sum(parts.map(|part| counts(&part)));
         rows.push(Row {
-            label,
+            label: format!("{} more {what}", text::thousands(left_out as u64)),
             place: String::new(),
             packets,
             bytes,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use foldhash::{HashMap, HashMapExt as _};
 
 use crate::record::{Destination, Record, Scope};
+use crate::sink::table::cut;
 use crate::sink::table::grid::Row;
 use crate::sink::{Sent, text};
 
@@ -125,10 +126,17 @@ impl Grouping {
         }
     }
 
-    /// The rows, most packets first. For [`Grouping::Destination`], those that were merged by address.
-    pub(super) fn rows(self, record: &Record, sent: &[Sent<'_>]) -> Vec<Row> {
+    /// The `top` rows with most packets and the sum of the others. For [`Grouping::Destination`], those that were merged
+    /// by address.
+    pub(super) fn rows(self, record: &Record, sent: &[Sent<'_>], top: usize) -> Vec<Row> {
         if self == Self::Destination {
-            return sent.iter().map(|sent| destination(sent, record)).collect();
+            return cut(
+                sent.iter(),
+                top,
+                self.plural(),
+                |sent| (sent.packets, sent.bytes),
+                |sent| destination(sent, record),
+            );
         }
         let mut groups: HashMap<Key<'_>, Row> = HashMap::new();
         for row in &record.destinations {
@@ -150,7 +158,13 @@ impl Grouping {
         }
         let mut rows: Vec<Row> = groups.into_values().collect();
         rows.sort_unstable_by(|a, b| b.packets.cmp(&a.packets).then_with(|| a.label.cmp(&b.label)));
-        rows
+        cut(
+            rows.into_iter(),
+            top,
+            self.plural(),
+            |row| (row.packets, row.bytes),
+            |row| row,
+        )
     }
 }
 
@@ -176,7 +190,7 @@ fn destination(sent: &Sent<'_>, record: &Record) -> Row {
         words.push("anycast".into());
     }
     Row {
-        label: sent.address.to_string(),
+        label: sent.row.address.to_string(),
         place: words.join(" "),
         packets: sent.packets,
         bytes: sent.bytes,
