@@ -18,7 +18,12 @@ impl Encode for Json {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::record::{Destination, Place, Scope};
     use crate::sink::sample;
 
     #[test]
@@ -59,5 +64,63 @@ mod tests {
         assert_eq!(line.matches('\n').count(), 1);
         let back: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(back["host"], "a\nb\u{2028}\"");
+    }
+
+    fn any_destination() -> impl Strategy<Value = Destination> {
+        let text = || proptest::option::of(any::<String>().prop_map(Arc::<str>::from));
+        let names = proptest::collection::vec(any::<String>().prop_map(Arc::<str>::from), 0..3);
+        let counts = (any::<u64>(), any::<u64>(), any::<Option<u64>>());
+        let place = (
+            text(),
+            text(),
+            text(),
+            any::<Option<u32>>(),
+            text(),
+            any::<Option<bool>>(),
+        );
+        (
+            any::<std::net::IpAddr>(),
+            text(),
+            counts,
+            place,
+            proptest::option::of(names),
+        )
+            .prop_map(|(address, interface, counts, place, names)| Destination {
+                address,
+                source: Some(address),
+                interface: interface.unwrap_or_default(),
+                packets: counts.0,
+                bytes: counts.1,
+                tcp_connections: counts.2,
+                quic_connections: counts.2,
+                scope: Scope::LinkLocal,
+                place: Arc::new(Place {
+                    country: place.0,
+                    country_name: place.1,
+                    city: place.2,
+                    asn: place.3,
+                    network: place.4,
+                    anycast: place.5,
+                }),
+                names,
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn the_pieces_of_a_line_come_to_the_record_as_serde_makes_it_at_once(
+            host: String,
+            seconds: f64,
+            destinations in proptest::collection::vec(any_destination(), 0..20),
+            piece_bytes in 1_usize..2000,
+        ) {
+            let mut record = sample::empty();
+            record.host = host.into();
+            record.seconds = seconds;
+            record.destinations = destinations;
+            record.banned = vec![sample::banned("203.0.113.0/24", 9, 999)];
+            let expected = serde_json::to_string(&record).unwrap() + "\n";
+            prop_assert_eq!(sample::encoded_in(piece_bytes, &Json, &record), expected);
+        }
     }
 }

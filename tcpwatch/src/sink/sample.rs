@@ -111,12 +111,17 @@ pub(super) fn banned(prefix: &str, packets: u64, bytes: u64) -> BannedPrefix {
 
 /// What `encoder` makes of a record.
 pub(super) fn encoded(encoder: &dyn Encode, record: &Record) -> String {
+    encoded_in(PIECE_BYTES, encoder, record)
+}
+
+/// The same, in pieces of another size.
+pub(super) fn encoded_in(piece_bytes: usize, encoder: &dyn Encode, record: &Record) -> String {
     let mut bytes = Vec::new();
     let mut take = |piece: &[u8]| {
         bytes.extend_from_slice(piece);
         Ok(())
     };
-    let mut pieces = Pieces::new(PIECE_BYTES, &mut take);
+    let mut pieces = Pieces::new(piece_bytes, &mut take);
     encoder.encode(record, &mut pieces).unwrap();
     pieces.finish().unwrap();
     String::from_utf8(bytes).unwrap()
