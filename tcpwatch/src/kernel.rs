@@ -8,6 +8,7 @@ pub mod capacity;
 pub mod drain;
 mod front;
 pub mod load;
+pub mod memory;
 mod multiplier;
 pub mod policy;
 pub mod requirements;

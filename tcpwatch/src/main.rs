@@ -8,6 +8,7 @@ use clap::Parser as _;
 use tcpwatch::cli::{Cli, Command, GeoArgs, RunArgs};
 use tcpwatch::config::Config;
 use tcpwatch::geo::{self, Ending};
+use tcpwatch::kernel::memory;
 use tcpwatch::pipeline::{self, PipelineError};
 use tcpwatch::sink::wants_colour;
 use tokio::signal::unix::{SignalKind, signal};
@@ -35,6 +36,7 @@ fn answer(args: GeoArgs) -> ExitCode {
 }
 
 fn watch(args: RunArgs) -> ExitCode {
+    memory::give_back_large_blocks();
     // A terminal that has been stopped, or a pipe that nobody reads, must not hold up a drain: what is said goes through a
     // thread, and what that cannot take is dropped. The guard's end waits a second at most.
     let (mut stderr, _guard) = tracing_appender::non_blocking(std::io::stderr());
