@@ -255,7 +255,7 @@ mod tests {
         let mut networks = Networks::default();
         let text = b"192.0.2.1,DE,1,\"A\x1b[31m\xff\tB\"\n";
         read(text, &mut networks, &Progress::hidden()).unwrap();
-        assert!(networks.find(1, Some("A[31m\u{fffd}B")).is_some());
+        assert!(networks.find(1, Some("A[31m\u{fffd} B")).is_some());
     }
 
     #[test]
