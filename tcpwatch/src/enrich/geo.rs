@@ -20,6 +20,8 @@ mod merge;
 mod selection;
 mod shelves;
 mod text;
+mod tree;
+mod weight;
 
 pub use database::{Description, OUR_TYPE, OUR_TYPE_WITHOUT_ANYCAST};
 pub use error::GeoError;

@@ -89,8 +89,8 @@ struct Info {
     built: Date,
     /// Days since then.
     age_days: i32,
-    /// Networks that it has a record of; null: its tree is too large to be counted, or damaged.
-    networks: Option<u64>,
+    /// Networks that it has a record of.
+    networks: u64,
     /// Size in bytes.
     bytes: u64,
     /// 4 or 6 (both families).
@@ -146,16 +146,16 @@ impl Info {
         } else {
             "IPv4 only"
         };
-        let networks = self.networks.map_or_else(
-            || "networks not counted".to_owned(),
-            |count| format!("{count} networks"),
-        );
         let mut lines = vec![
             ("type", self.kind.clone()),
             ("built", format!("{}, {age}", self.built)),
             (
                 "content",
-                format!("{networks}, {families}, {:.1} MB", self.bytes as f64 / 1e6),
+                format!(
+                    "{} networks, {families}, {:.1} MB",
+                    self.networks,
+                    self.bytes as f64 / 1e6
+                ),
             ),
         ];
         if !self.languages.is_empty() {
@@ -200,7 +200,7 @@ mod tests {
                 kind: "GeoLite2-City".into(),
                 built,
             },
-            networks: Some(5_000_000),
+            networks: 5_000_000,
             bytes: 64_250_000,
             ip_version: 6,
             languages: vec!["de".to_owned(), "en".to_owned()],

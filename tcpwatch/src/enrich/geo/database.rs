@@ -1,24 +1,29 @@
 //! One MMDB file: opened, checked, and asked about addresses.
 
-use std::fs;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::sync::Arc;
+use std::{fmt, fs};
 
 use foldhash::{HashMap, HashMapExt as _};
-use maxminddb::{MaxMindDbError, Reader};
+use maxminddb::{LookupResult, MaxMindDbError, Reader};
 
 use crate::enrich::geo::entry::Entry;
 use crate::enrich::geo::text::{Texts, clean, clean_long};
+use crate::enrich::geo::tree::count_records;
+use crate::enrich::geo::weight::is_too_heavy;
 use crate::enrich::geo::{GeoError, Language};
 use crate::record::{GeoFile, Place};
 
 /// No place database is so large: the largest, of cities in eight languages, has a hundredth of it.
 const MOST_BYTES: u64 = 8 << 30;
 
-/// Networks that are counted; beyond it, the tree of a damaged file may lead back into itself.
-const MOST_NETWORKS: u64 = 50_000_000;
+/// Zeroes between the search tree and the data section.
+const SEPARATOR: usize = 16;
+
+/// Languages that a description names. GeoLite2 has eight.
+const MOST_LANGUAGES: usize = 64;
 
 /// How many records of the file are held decoded; beyond it they are forgotten and decoded anew. A country file has
 /// a few hundred, a city file about as many as there are cities in the traffic.
@@ -52,8 +57,8 @@ pub const OUR_TYPE_WITHOUT_ANYCAST: &str = "tcpwatch-Country-ASN-without-anycast
 pub struct Description {
     /// Path, type and date, as records name them.
     pub file: GeoFile,
-    /// Networks that it has a record of; none: its tree is damaged, or larger than any.
-    pub networks: Option<u64>,
+    /// Networks that it has a record of.
+    pub networks: u64,
     /// Size in bytes.
     pub bytes: u64,
     /// 4: IPv4 only; 6: both families.
@@ -64,11 +69,27 @@ pub struct Description {
     pub text: Option<String>,
 }
 
+/// A file in memory, for the reader and for what the reader does not tell.
+#[derive(Clone)]
+struct Contents(Arc<Vec<u8>>);
+
+impl fmt::Debug for Contents {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(to, "{} bytes", self.0.len())
+    }
+}
+
+impl AsRef<[u8]> for Contents {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// A place database in memory.
 #[derive(Debug)]
 pub(super) struct Database {
-    reader: Reader<Vec<u8>>,
-    bytes: u64,
+    reader: Reader<Contents>,
+    contents: Contents,
     file: GeoFile,
     /// Every anycast network has its mark in this file.
     flags_anycast: bool,
@@ -79,13 +100,12 @@ pub(super) struct Database {
 
 impl Database {
     pub(super) fn open(path: &Path) -> Result<Self, GeoError> {
-        let contents = read(path)?;
-        let bytes = contents.len() as u64;
+        let contents = Contents(Arc::new(read(path)?));
         let damaged = |source| GeoError::Damaged {
             path: path.to_owned(),
             source,
         };
-        let reader = Reader::from_source(contents).map_err(damaged)?;
+        let reader = Reader::from_source(contents.clone()).map_err(damaged)?;
         let metadata = reader.metadata();
         let kind = clean(&metadata.database_type);
         let has = |words: &[&str]| {
@@ -112,13 +132,13 @@ impl Database {
         let database = Self {
             flags_anycast: kind == OUR_TYPE,
             reader,
-            bytes,
+            contents,
             file,
             known: HashMap::new(),
             errors: 0,
         };
         for address in PROBES {
-            match database.decode(address) {
+            match database.probe(address) {
                 Ok(()) => {}
                 Err(source @ MaxMindDbError::Decoding { .. }) => {
                     return Err(GeoError::OtherForm {
@@ -145,27 +165,35 @@ impl Database {
             .description
             .get("en")
             .or(metadata.description.values().next());
+        let tags = metadata.languages.iter().map(|tag| clean(tag));
         Description {
             file: self.file.clone(),
             networks: self.networks(),
-            bytes: self.bytes,
+            bytes: self.contents.0.len() as u64,
             ip_version: metadata.ip_version,
-            languages: metadata.languages.iter().map(|tag| clean(tag)).collect(),
+            languages: tags.filter(|tag| !tag.is_empty()).take(MOST_LANGUAGES).collect(),
             text: text.map(|text| clean_long(text)).filter(|text| !text.is_empty()),
         }
     }
 
-    /// Walks the whole tree: a tenth of a second for each million networks.
-    fn networks(&self) -> Option<u64> {
-        let mut count = 0;
-        for network in self.reader.networks(maxminddb::WithinOptions::default()).ok()? {
-            network.ok()?;
-            count += 1;
-            if count > MOST_NETWORKS {
-                return None;
-            }
-        }
-        Some(count)
+    /// Reads the whole tree: some milliseconds for each million networks.
+    fn networks(&self) -> u64 {
+        let metadata = self.reader.metadata();
+        let tree = self.contents.0.get(..self.tree_bytes()).unwrap_or_default();
+        count_records(tree, metadata.record_size, metadata.node_count)
+    }
+
+    fn tree_bytes(&self) -> usize {
+        let metadata = self.reader.metadata();
+        metadata.node_count as usize * usize::from(metadata.record_size) / 4
+    }
+
+    /// The data section, and what is behind it.
+    fn data(&self) -> &[u8] {
+        self.contents
+            .0
+            .get(self.tree_bytes() + SEPARATOR..)
+            .unwrap_or_default()
     }
 
     /// Lookups that met damaged data.
@@ -228,11 +256,11 @@ impl Database {
         if self.known.len() >= MOST_KNOWN {
             self.known.clear();
         }
-        match found.decode::<Entry<'_>>() {
-            Ok(entry) => {
-                let place = entry
-                    .unwrap_or_default()
-                    .place(language, self.flags_anycast, texts);
+        match self
+            .read(&found, offset)
+            .and_then(|entry| entry.place(language, self.flags_anycast, texts))
+        {
+            Ok(place) => {
                 let place = Arc::new(place);
                 self.known.insert(offset, Some(Arc::clone(&place)));
                 Ok(Some(place))
@@ -244,12 +272,30 @@ impl Database {
         }
     }
 
-    /// Decodes without keeping anything.
-    fn decode(&self, address: IpAddr) -> Result<(), MaxMindDbError> {
+    /// Reads without keeping anything.
+    fn probe(&self, address: IpAddr) -> Result<(), MaxMindDbError> {
         if self.covers(address) {
-            self.reader.lookup(address)?.decode::<Entry<'_>>()?;
+            let found = self.reader.lookup(address)?;
+            if let Some(offset) = found.offset() {
+                self.read(&found, offset)?;
+            }
         }
         Ok(())
+    }
+
+    /// The record at `offset`, unless there is more in it than in any honest one.
+    fn read<'a>(
+        &self,
+        found: &LookupResult<'a, Contents>,
+        offset: usize,
+    ) -> Result<Entry<'a>, MaxMindDbError> {
+        if is_too_heavy(self.data(), offset) {
+            return Err(MaxMindDbError::invalid_database_at(
+                "a record has too many values",
+                offset,
+            ));
+        }
+        Ok(found.decode::<Entry<'a>>()?.unwrap_or_default())
     }
 
     fn covers(&self, address: IpAddr) -> bool {

@@ -7,7 +7,7 @@ use std::str::FromStr;
 pub(super) const ENGLISH: &str = "en";
 
 /// The longest tag that there can be; registered ones are shorter (RFC 5646 section 4.4.1).
-const LONGEST: usize = 35;
+pub(super) const LONGEST: usize = 35;
 
 /// A language tag (RFC 5646), like `en`, `zh-CN` or `pt-BR`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,10 +56,12 @@ impl Language {
     /// Which of the languages `offered` comes nearest: the same tag, else one of the same language (`zh` and `zh-TW` are
     /// answered by `zh-CN` where there is no other Chinese), else none.
     pub(super) fn nearest<'a>(&self, offered: impl IntoIterator<Item = &'a str> + Clone) -> Option<&'a str> {
-        let primary = |tag: &str| tag.split('-').next().unwrap_or_default().to_ascii_lowercase();
+        let primary = |tag: &str| tag.find('-').unwrap_or(tag.len());
         let mut same = offered.clone().into_iter();
-        same.find(|tag| tag.eq_ignore_ascii_case(&self.0))
-            .or_else(|| offered.into_iter().find(|tag| primary(tag) == primary(&self.0)))
+        same.find(|tag| tag.eq_ignore_ascii_case(&self.0)).or_else(|| {
+            let mut family = offered.into_iter();
+            family.find(|tag| tag[..primary(tag)].eq_ignore_ascii_case(&self.0[..primary(&self.0)]))
+        })
     }
 }
 

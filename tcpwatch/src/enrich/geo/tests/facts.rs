@@ -217,5 +217,5 @@ fn a_file_describes_itself() {
     assert_eq!(description.languages, ["en", "zh-CN"]);
     assert_eq!(description.text.as_deref(), Some("All rights[2J reserved"));
     assert_eq!(description.ip_version, 6);
-    assert_eq!(description.networks, Some(1));
+    assert_eq!(description.networks, 1);
 }
