@@ -1,7 +1,8 @@
-//! Threads on CPUs of their own, and how they end.
+//! Threads on CPUs of their own, what they take of them, and how they end.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// Puts the calling thread on the `n`th of the CPUs that it may use, counted from zero. Returns its number.
 ///
@@ -31,6 +32,22 @@ pub fn pin(n: usize) -> usize {
     };
     assert!(result == 0, "sched_setaffinity: {}", io::Error::last_os_error());
     cpus[n]
+}
+
+/// How long the calling thread has run, not counting how long others did.
+///
+/// # Panics
+///
+/// When the kernel refuses.
+pub fn taken() -> Duration {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the struct is one that the call fills, and outlives it.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    assert!(result == 0, "clock_gettime: {}", io::Error::last_os_error());
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// Raises a flag when it is dropped, also by a panic: for threads that go on until they are told to stop.

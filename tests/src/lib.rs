@@ -22,6 +22,7 @@ pub mod hook;
 pub mod injection;
 pub mod invocation;
 pub mod lab;
+pub mod mmdb;
 pub mod namespace;
 pub mod packet_socket;
 pub mod places;

@@ -10,7 +10,8 @@ use mmdb_writer::{Value, Writer};
 /// The day on which they say that they were built.
 pub const BUILT: &str = "2026-01-01";
 
-const BUILT_EPOCH_S: u64 = 1_767_225_600;
+/// The same in seconds since 1970.
+pub const BUILT_EPOCH_S: u64 = 1_767_225_600;
 
 /// A database of type `kind` that puts all documentation and benchmarking addresses, and some more, into one country.
 ///

@@ -89,10 +89,17 @@ impl Machine {
 
 /// Variables of the caller that an elevated program of ours should still see, where they are set.
 pub fn kept_variables() -> Vec<(&'static str, std::ffi::OsString)> {
-    ["NO_COLOR", "TERM", "RUST_LOG", "RUST_BACKTRACE"]
-        .into_iter()
-        .filter_map(|name| env::var_os(name).map(|value| (name, value)))
-        .collect()
+    [
+        "NO_COLOR",
+        "TERM",
+        "RUST_LOG",
+        "RUST_BACKTRACE",
+        "TCPWATCH_FUZZ_SECONDS",
+        "TCPWATCH_FUZZ_SEED",
+    ]
+    .into_iter()
+    .filter_map(|name| env::var_os(name).map(|value| (name, value)))
+    .collect()
 }
 
 /// Where cargo installs programs; not always in PATH.
