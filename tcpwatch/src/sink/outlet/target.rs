@@ -5,9 +5,19 @@ use std::io::{self, IsTerminal as _, Read as _, Seek as _, SeekFrom, Write as _}
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Takes bytes.
 pub(super) trait Target: Send {
+    /// Sees to it, until [`Self::release`], that nobody else's line comes between the bytes of a record. Does no harm when
+    /// that is so already. `WouldBlock` means that somebody else's record is being written.
+    fn hold(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// The record is out whole, or nothing of it.
+    fn release(&mut self) {}
+
     /// Writes some of `bytes`, unbuffered, and says how many. `BrokenPipe` means that nobody reads.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
@@ -55,11 +65,25 @@ impl Target for Stdout {
     }
 }
 
-/// A file that is appended to.
+/// A file that is appended to, perhaps by several runs of the program: it is locked (flock) for each record, which may
+/// take many writes.
 pub(super) struct File {
     path: PathBuf,
     file: fs::File,
+    lock: Lock,
 }
+
+/// Whether lines of others can be kept out.
+enum Lock {
+    Works,
+    /// Somebody else has had it since.
+    Missing(Instant),
+    /// Somebody else has had it for too long: it is done without.
+    GivenUp,
+}
+
+/// How long another run may take for a record. Who can read a file can lock it, and must not be able to stop the writing.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 impl File {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
@@ -75,21 +99,51 @@ impl File {
             .create(true)
             .mode(0o644)
             .open(path)?;
-        if has_torn_line(path)? {
-            file.write_all(b"\n")?;
-            tracing::warn!(
-                "{} ended in the middle of a line: a new line is begun",
-                path.display()
-            );
+        // Where another run is in the middle of a line, the line is not torn.
+        if lock(&file).is_ok() {
+            if has_torn_line(path)? {
+                file.write_all(b"\n")?;
+                tracing::warn!(
+                    "{} ended in the middle of a line: a new line is begun",
+                    path.display()
+                );
+            }
+            unlock(&file);
         }
         Ok(Self {
             path: path.to_owned(),
             file,
+            lock: Lock::Works,
         })
     }
 }
 
 impl Target for File {
+    fn hold(&mut self) -> io::Result<()> {
+        let locked = lock(&self.file);
+        self.lock = match (&locked, &self.lock) {
+            (Ok(()), _) => Lock::Works,
+            (Err(_), Lock::Works) => Lock::Missing(Instant::now()),
+            (Err(_), Lock::Missing(since)) if since.elapsed() < PATIENCE => Lock::Missing(*since),
+            (Err(_), Lock::Missing(_)) => {
+                tracing::warn!(
+                    "{} is locked by another program: lines of both may be mixed up",
+                    self.path.display()
+                );
+                Lock::GivenUp
+            }
+            (Err(_), Lock::GivenUp) => Lock::GivenUp,
+        };
+        match self.lock {
+            Lock::GivenUp => Ok(()),
+            Lock::Works | Lock::Missing(_) => locked,
+        }
+    }
+
+    fn release(&mut self) {
+        unlock(&self.file);
+    }
+
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.file.write(bytes)
     }
@@ -109,6 +163,24 @@ impl Target for File {
 
     fn reopen(&self) -> io::Result<Option<Box<dyn Target>>> {
         Ok(Some(Box::new(Self::open(&self.path)?)))
+    }
+}
+
+/// `WouldBlock`: somebody else has the lock. What cannot be locked at all counts as locked: a file system may have no locks.
+fn lock(file: &fs::File) -> io::Result<()> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(fs::TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(fs::TryLockError::Error(error)) => {
+            tracing::debug!("cannot lock: {error}");
+            Ok(())
+        }
+    }
+}
+
+fn unlock(file: &fs::File) {
+    if let Err(error) = file.unlock() {
+        tracing::debug!("cannot unlock: {error}");
     }
 }
 
@@ -174,11 +246,52 @@ mod tests {
             &mut File {
                 path: path.clone(),
                 file: fs::OpenOptions::new().append(true).open(&path).unwrap(),
+                lock: Lock::Works,
             },
             b"x",
         );
         assert!(file.take_back(3).is_err());
         assert_eq!(fs::read(&path).unwrap(), b"one\ntwox");
+    }
+
+    #[test]
+    fn a_record_of_one_run_is_held_against_the_lines_of_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("records");
+        let mut one = File::open(&path).unwrap();
+        one.hold().unwrap();
+        one.hold().unwrap();
+        write_all(&mut one, b"one");
+        // A line that is being written is not one that a crash cut short.
+        let mut two = File::open(&path).unwrap();
+        assert_eq!(two.hold().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        write_all(&mut one, b"\n");
+        one.release();
+        two.hold().unwrap();
+        write_all(&mut two, b"two\n");
+        assert_eq!(one.hold().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        drop(two);
+        one.hold().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"one\ntwo\n");
+    }
+
+    #[test]
+    fn who_keeps_a_file_locked_does_not_stop_the_writing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("records");
+        let mut file = File::open(&path).unwrap();
+        let other = fs::File::open(&path).unwrap();
+        other.lock().unwrap();
+        assert_eq!(file.hold().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        file.lock = Lock::Missing(Instant::now().checked_sub(PATIENCE).unwrap());
+        file.hold().unwrap();
+        file.hold().unwrap();
+        // Once it is free, it is waited for again.
+        other.unlock().unwrap();
+        file.hold().unwrap();
+        file.release();
+        other.lock().unwrap();
+        assert_eq!(file.hold().unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]

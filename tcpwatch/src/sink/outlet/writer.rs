@@ -132,6 +132,7 @@ impl Writer {
                 (_, Some(Stop::Again)) => {}
                 (_, Some(Stop::End)) => return false,
                 (Ok(()), None) => {
+                    self.way.target.release();
                     if passage.failing {
                         tracing::info!("{} can be written again", self.way.name);
                     }
@@ -223,6 +224,9 @@ impl Way {
                 self.reader_gone();
                 return Err(Stop::End);
             }
+            if passage.done == 0 {
+                self.target.release();
+            }
             let full_pipe = error.kind() == io::ErrorKind::WouldBlock;
             if !full_pipe && !std::mem::replace(&mut passage.failing, true) {
                 let waiting = self.shared.lock().queue.len() + 1;
@@ -254,6 +258,7 @@ impl Way {
 
     /// Writes on until all of `rest` is out or an error comes.
     fn attempt(&mut self, rest: &mut &[u8], passage: &mut Passage) -> io::Result<()> {
+        self.target.hold()?;
         while !rest.is_empty() {
             match self.target.write(rest) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -310,6 +315,8 @@ impl Way {
 
     /// Whether there is a new target.
     fn reopen(&mut self) -> bool {
+        // The new file may be the old one.
+        self.target.release();
         match self.target.reopen() {
             Ok(Some(target)) => {
                 self.target = target;

@@ -203,6 +203,67 @@ fn an_encoder_that_fails_closes_the_outlet_and_leaves_whole_lines() {
     assert_eq!(paper.text(), long_line(1));
 }
 
+/// A file that takes no care of others.
+struct Careless(File);
+
+impl Target for Careless {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn take_back(&mut self, count: usize) -> io::Result<()> {
+        self.0.take_back(count)
+    }
+
+    fn reopen(&self) -> io::Result<Option<Box<dyn Target>>> {
+        self.0.reopen()
+    }
+}
+
+/// What two outlets make of one file at the same time, a thousand records each.
+fn shared_file(target: impl Fn(File) -> Box<dyn Target>) -> Vec<String> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("records");
+    let limits = || Limits {
+        records: 2000,
+        rows: 2000,
+        ..in_pieces(QUICK)
+    };
+    let outlets = [1, 2].map(|_| {
+        let target = target(File::open(&path).unwrap());
+        Outlet::start("shared".into(), target, Box::new(Long), limits()).unwrap()
+    });
+    for seq in 1..=1000 {
+        for outlet in &outlets {
+            push(outlet, [seq]);
+        }
+    }
+    for outlet in outlets {
+        assert_eq!(finish(outlet), all_written(1000));
+    }
+    let text = fs::read_to_string(&path).unwrap();
+    let mut lines: Vec<String> = text.split_inclusive('\n').map(str::to_owned).collect();
+    lines.sort_unstable();
+    lines
+}
+
+#[test]
+fn two_outlets_share_a_file_line_by_line() {
+    let mut expected: Vec<String> = (1..=1000).map(long_line).chain([HEADING.to_owned()]).collect();
+    expected.extend_from_within(..);
+    expected.sort_unstable();
+    assert_eq!(shared_file(|file| Box::new(file)), expected);
+}
+
+#[test]
+fn without_the_lock_their_lines_get_mixed_up() {
+    let expected =
+        |line: &String| line == HEADING || line.ends_with("J}\n") && line.matches('{').count() == 1;
+    await_that("a line is inside another", || {
+        !shared_file(|file| Box::new(Careless(file))).iter().all(expected)
+    });
+}
+
 fn any_script() -> impl Strategy<Value = Vec<Step>> {
     let fail = prop_oneof![
         Just(libc::ENOSPC),
