@@ -4,6 +4,7 @@ pub mod cli;
 pub mod config;
 pub mod enrich;
 pub mod geo;
+pub mod history;
 pub mod kernel;
 pub mod net;
 pub mod pipeline;

@@ -147,7 +147,7 @@ pub struct Destination {
 }
 
 /// Where an address is and whose network it belongs to. What no database knows is none.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct Place {
     /// ISO 3166-1 alpha-2 code.
     pub country: Option<Arc<str>>,

@@ -1,0 +1,346 @@
+//! The thread that keeps the history: takes records from a bounded queue, so that a full disk or a locked file never holds up a drain,
+//! and tidies up between them. Each record is written once, in order.
+
+use std::collections::VecDeque;
+use std::io;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::history::{Bounds, HistoryError, Store};
+use crate::record::Record;
+
+/// Records that wait at most.
+const MOST_RECORDS: usize = 64;
+/// Rows (destinations and banned prefixes) of all records that wait at most.
+const MOST_ROWS: usize = 1_000_000;
+/// Between two attempts to write, doubled from one to the next.
+const BACKOFF: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(5);
+/// How often roll-ups and deletions are looked after when there is nothing to do.
+const TIDY: Duration = Duration::from_secs(30);
+
+/// What became of the records that were pushed; together they are all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// In the history.
+    pub written: u64,
+    /// Dropped because newer ones needed the room.
+    pub dropped: u64,
+    /// Not written when the time was up.
+    pub left: u64,
+}
+
+/// Keeps a history.
+#[derive(Debug)]
+pub struct Keeper {
+    shared: Arc<Shared>,
+    thread: thread::JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    queue: VecDeque<Arc<Record>>,
+    rows: usize,
+    outcome: Outcome,
+    /// Dropped since a record was last written.
+    dropped_in_streak: u64,
+    /// A record is out of the queue and not written yet.
+    writing: bool,
+    /// No more records come.
+    finishing: bool,
+    /// The time is up.
+    abandoned: bool,
+    ended: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>, length: Duration) -> MutexGuard<'a, State> {
+        self.changed
+            .wait_timeout(state, length)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
+    }
+}
+
+fn rows_of(record: &Record) -> usize {
+    record.destinations.len() + record.banned.len() + 1
+}
+
+impl Keeper {
+    /// Opens the history and starts the thread. A damaged one is moved away, which is said, and a new one begun.
+    ///
+    /// # Errors
+    /// It cannot be opened, or there can be no thread.
+    pub fn start(path: &Path, bounds: Bounds) -> Result<Self, HistoryError> {
+        let store = match Store::open(path, bounds) {
+            Err(HistoryError::Damaged { source, .. }) => {
+                move_away(path, &source)?;
+                Store::open(path, bounds)?
+            }
+            opened => opened?,
+        };
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        let writer = Writer {
+            shared: Arc::clone(&shared),
+            path: path.to_owned(),
+            bounds,
+            store: Some(store),
+            last_call: false,
+        };
+        let thread = thread::Builder::new()
+            .name("history".to_owned())
+            .spawn(move || writer.run())
+            .map_err(|source| HistoryError::Thread { source })?;
+        Ok(Self { shared, thread })
+    }
+
+    /// Hands a record over. Never waits: when too many wait already, the oldest is dropped, counted, and that is said.
+    pub fn push(&self, record: Arc<Record>) {
+        let mut state = self.shared.lock();
+        let rows = rows_of(&record);
+        while !state.queue.is_empty() && (state.queue.len() >= MOST_RECORDS || state.rows + rows > MOST_ROWS)
+        {
+            if let Some(oldest) = state.queue.pop_front() {
+                state.rows -= rows_of(&oldest);
+                state.outcome.dropped += 1;
+                state.dropped_in_streak += 1;
+                if state.dropped_in_streak == 1 {
+                    tracing::error!(
+                        "the history takes nothing: record {} and perhaps more are lost to it",
+                        oldest.seq
+                    );
+                }
+            }
+        }
+        state.rows += rows;
+        state.queue.push_back(record);
+        drop(state);
+        self.shared.changed.notify_all();
+    }
+
+    /// Records that wait.
+    pub fn waiting(&self) -> usize {
+        let state = self.shared.lock();
+        state.queue.len() + usize::from(state.writing)
+    }
+
+    /// Waits for what is left to be written, so long at most.
+    pub fn finish(self, at_most: Duration) -> Outcome {
+        let until = Instant::now() + at_most;
+        let mut state = self.shared.lock();
+        state.finishing = true;
+        self.shared.changed.notify_all();
+        while !state.ended && Instant::now() < until {
+            state = self
+                .shared
+                .wait(state, until.saturating_duration_since(Instant::now()));
+        }
+        state.abandoned = true;
+        state.outcome.left = state.queue.len() as u64 + u64::from(state.writing);
+        let (outcome, ended) = (state.outcome, state.ended);
+        drop(state);
+        self.shared.changed.notify_all();
+        // A thread that hangs in a system call is left to the end of the process.
+        if ended && self.thread.join().is_err() {
+            tracing::error!("the history's thread has broken off");
+        }
+        outcome
+    }
+}
+
+struct Writer {
+    shared: Arc<Shared>,
+    path: PathBuf,
+    bounds: Bounds,
+    /// None: it could not be opened again yet.
+    store: Option<Store>,
+    /// It was tried at once because the program ends.
+    last_call: bool,
+}
+
+/// Reports the end of the thread, even when it is a panic.
+struct End(Arc<Shared>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.lock().ended = true;
+        self.0.changed.notify_all();
+    }
+}
+
+impl Writer {
+    fn run(mut self) {
+        let _end = End(Arc::clone(&self.shared));
+        while let Some(record) = self.next() {
+            if !self.get_in(&record) {
+                return;
+            }
+            self.written(&record);
+        }
+    }
+
+    /// The next record; meanwhile the history is tidied. None: there are no more.
+    fn next(&mut self) -> Option<Arc<Record>> {
+        loop {
+            let mut state = self.shared.lock();
+            if state.abandoned {
+                return None;
+            }
+            if let Some(record) = state.queue.pop_front() {
+                state.rows -= rows_of(&record);
+                state.writing = true;
+                return Some(record);
+            }
+            if state.finishing {
+                return None;
+            }
+            drop(state);
+            if !self.tidy() {
+                let state = self.shared.lock();
+                if state.queue.is_empty() && !state.finishing && !state.abandoned {
+                    drop(self.shared.wait(state, TIDY));
+                }
+            }
+        }
+    }
+
+    /// One slice. False: nothing more is to be done now.
+    fn tidy(&mut self) -> bool {
+        let Some(store) = &mut self.store else {
+            return false;
+        };
+        match store.tidy(Timestamp::now()) {
+            Ok(more) => more,
+            Err(error) => {
+                tracing::warn!("the history is not tidied now: {:#}", anyhow::Error::from(error));
+                false
+            }
+        }
+    }
+
+    /// Writes a record, however often it takes. False: the time is up.
+    fn get_in(&mut self, record: &Record) -> bool {
+        let mut failing = false;
+        let mut backoff = *BACKOFF.start();
+        loop {
+            match self.attempt(record) {
+                Ok(()) => {
+                    if failing {
+                        tracing::info!("the history can be written again");
+                    }
+                    return true;
+                }
+                Err(HistoryError::Damaged { source, .. }) => {
+                    self.store = None;
+                    if let Err(error) = move_away(&self.path, &source) {
+                        tracing::error!("{:#}", anyhow::Error::from(error));
+                    }
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!("{:#}; records wait, trying again", anyhow::Error::from(error));
+                    }
+                    // A file that was replaced or whose disk has gone is opened anew.
+                    self.store = None;
+                }
+            }
+            if !self.pause(backoff) {
+                return false;
+            }
+            backoff = (backoff * 2).min(*BACKOFF.end());
+        }
+    }
+
+    fn attempt(&mut self, record: &Record) -> Result<(), HistoryError> {
+        let store = match &mut self.store {
+            Some(store) => store,
+            None => self.store.insert(Store::open(&self.path, self.bounds)?),
+        };
+        store.write(record).map(|_new_or_known| ())
+    }
+
+    /// False: the time is up.
+    fn pause(&mut self, length: Duration) -> bool {
+        let until = Instant::now() + length;
+        let mut state = self.shared.lock();
+        loop {
+            if state.abandoned {
+                return false;
+            }
+            // The end of the program is a reason to try at once.
+            if state.finishing && !self.last_call {
+                self.last_call = true;
+                return true;
+            }
+            if Instant::now() >= until {
+                return true;
+            }
+            state = self
+                .shared
+                .wait(state, until.saturating_duration_since(Instant::now()));
+        }
+    }
+
+    fn written(&self, record: &Record) {
+        let lost = {
+            let mut state = self.shared.lock();
+            state.outcome.written += 1;
+            state.writing = false;
+            std::mem::take(&mut state.dropped_in_streak)
+        };
+        self.shared.changed.notify_all();
+        if lost > 0 {
+            tracing::error!(
+                "the history takes records again: {lost} before number {} are lost to it",
+                record.seq
+            );
+        }
+    }
+}
+
+/// Moves a damaged history out of the way, with what SQLite keeps beside it.
+fn move_away(path: &Path, why: &rusqlite::Error) -> Result<(), HistoryError> {
+    let stamp = Timestamp::now().as_second();
+    let with = |suffix: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    let aside = with(&format!(".damaged-{stamp}"));
+    tracing::error!(
+        "the history {} is damaged ({why}): it is moved to {}, and a new one is begun",
+        path.display(),
+        aside.display()
+    );
+    for suffix in ["", "-wal", "-shm"] {
+        let mut to = aside.as_os_str().to_owned();
+        to.push(suffix);
+        match std::fs::rename(with(suffix), to) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(HistoryError::MoveAway {
+                    path: path.to_owned(),
+                    source,
+                });
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
+}
