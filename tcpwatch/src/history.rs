@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 mod keeper;
+mod read;
 mod rollup;
 mod schema;
 mod store;
@@ -14,6 +15,7 @@ mod store;
 mod tests;
 
 pub use keeper::{Keeper, Outcome};
+pub use read::{Bucket, Flow, Known, Origin, Plan, Reader, Resolution};
 pub use schema::{Access, open};
 pub use store::{Store, Written};
 

@@ -197,6 +197,26 @@ impl Serialize for Scope {
 }
 
 impl Scope {
+    /// All of them.
+    const ALL: [Self; 11] = [
+        Self::Global,
+        Self::Private,
+        Self::Shared,
+        Self::Loopback,
+        Self::LinkLocal,
+        Self::Multicast,
+        Self::Broadcast,
+        Self::Documentation,
+        Self::Benchmarking,
+        Self::Unspecified,
+        Self::Reserved,
+    ];
+
+    /// The scope that a word stands for; none: no such word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.word() == word)
+    }
+
     /// The word that stands for it in every format.
     pub const fn word(self) -> &'static str {
         match self {
