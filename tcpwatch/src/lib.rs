@@ -9,5 +9,6 @@ pub mod kernel;
 pub mod net;
 pub mod pipeline;
 pub mod record;
+pub mod schedule;
 pub mod sink;
 pub mod tally;
