@@ -56,6 +56,10 @@ pub enum GeoCommand {
 /// Arguments of `tcpwatch run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
+    /// Configuration file: TOML, with the long names of these options; what is typed wins
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
     /// Interfaces to watch, or `all`: every interface that is up but lo. Default: those of the default route
     #[arg(short, long = "interface", value_name = "NAME", num_args = 1.., value_delimiter = ',')]
     pub interfaces: Vec<String>,

@@ -1,18 +1,24 @@
 //! What `tcpwatch run` works with: every value parsed once, typed and trusted afterwards.
 
 mod bans;
+pub mod file;
+pub mod periodic;
 
 use std::collections::BTreeSet;
-use std::io;
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{io, iter};
 
+use clap::{Args as _, Command, FromArgMatches as _};
 use ipnet::IpNet;
 use jiff::SignedDuration;
 
 use crate::cli::RunArgs;
+use crate::config::file::{File, FileError};
+use crate::config::periodic::Periodic;
 use crate::enrich::Selection;
 use crate::kernel::attach::AttachMode;
 use crate::kernel::capacity::{Capacity, MOST_SLOTS};
@@ -74,6 +80,8 @@ pub struct Config {
     pub by: Vec<Grouping>,
     /// How to attach.
     pub attach: AttachMode,
+    /// Reports that are made from time to time.
+    pub periodic: Vec<Periodic>,
     /// Sizes of the kernel tables.
     pub capacity: Capacity,
 }
@@ -149,17 +157,44 @@ pub enum ConfigError {
         /// As typed.
         text: String,
     },
+    /// The configuration file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Typed arguments and the file's together, each of which was accepted.
+    #[error("the configuration file does not go together with what was typed")]
+    Together(#[from] clap::Error),
     /// `all` together with names.
     #[error("--interface all cannot be combined with names: give it alone")]
     AllAlone,
 }
 
 impl Config {
-    /// Checks and converts the arguments. Reads the ban files; touches nothing else.
+    /// Checks and converts the arguments. Reads the configuration file and the ban files; touches nothing else.
+    ///
+    /// `typed` is the command line that the arguments are from: what is in the file holds where nothing was typed.
     ///
     /// # Errors
     /// The first value that is wrong.
-    pub fn new(args: RunArgs) -> Result<Self, ConfigError> {
+    pub fn new(args: RunArgs, typed: impl IntoIterator<Item = OsString>) -> Result<Self, ConfigError> {
+        let Some(path) = &args.config else {
+            return Self::of(args, Vec::new());
+        };
+        let command = RunArgs::augment_args(Command::new("run"));
+        let file = File::read(path, &command)?;
+        // Behind the program and the command.
+        let typed: Vec<OsString> = typed.into_iter().skip(2).collect();
+        let run = || iter::once(OsString::from("run"));
+        // What was typed has been accepted already, and so has every value of the file.
+        let matches = command
+            .clone()
+            .try_get_matches_from(run().chain(typed.iter().cloned()))?;
+        let from_file = file.arguments(&matches, &command);
+        let line = run().chain(from_file).chain(typed);
+        let args = RunArgs::from_arg_matches(&command.try_get_matches_from(line)?)?;
+        Self::of(args, file.periodic)
+    }
+
+    fn of(args: RunArgs, periodic: Vec<Periodic>) -> Result<Self, ConfigError> {
         let bans = bans::bans(&args.bans, &args.ban_files)?;
         in_range("--spill", u64::from(args.spill), u64::from(MOST_DESTINATIONS))?;
         if let Some(slots) = args.slots {
@@ -186,6 +221,7 @@ impl Config {
             top: args.top,
             by: each_once(args.by),
             attach: args.attach,
+            periodic,
         })
     }
 }

@@ -49,7 +49,7 @@ fn watch(args: RunArgs) -> ExitCode {
         .with_target(false)
         .without_time()
         .init();
-    let config = match Config::new(args) {
+    let config = match Config::new(args, std::env::args_os()) {
         Ok(config) => config,
         Err(error) => return complain(&mut stderr, &error.into(), USAGE),
     };

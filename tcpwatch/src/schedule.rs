@@ -172,7 +172,7 @@ impl Schedule {
             .second(0)
             .subsec_nanosecond(0)
             .build()
-            .map_or_else(|_impossible| local.clone(), |time| time);
+            .unwrap_or_else(|_impossible| local.clone());
         let mut due = this.timestamp();
         while due <= local.timestamp() {
             due = due.checked_add(1.hour()).unwrap_or(Timestamp::MAX);
