@@ -6,6 +6,7 @@ mod error;
 mod follow;
 mod greeting;
 mod outputs;
+pub mod periodic;
 pub mod watch;
 
 use std::future::Future;
