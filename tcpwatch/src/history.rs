@@ -6,16 +6,23 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::enrich::geo::Shelves;
+
+mod dictionary;
 mod keeper;
+mod plan;
 mod read;
 mod rollup;
 mod schema;
 mod store;
 #[cfg(test)]
 mod tests;
+mod totals;
+mod traffic;
 
 pub use keeper::{Keeper, Outcome};
-pub use read::{Bucket, Flow, Known, Origin, Plan, Reader, Resolution};
+pub use plan::{Plan, Resolution};
+pub use read::{Bucket, Flow, Known, OTHER_PREFIXES, Origin, Reader};
 pub use schema::{Access, open};
 pub use store::{Store, Written};
 
@@ -63,6 +70,21 @@ impl Default for Bounds {
     }
 }
 
+/// Where the history is when nothing else is said: for root /var/lib/tcpwatch/history.db, for others the same in their own data
+/// directory; none: there is no such directory.
+#[must_use]
+pub fn usual_path() -> Option<PathBuf> {
+    Shelves::ours().map(|directory| directory.join("history.db"))
+}
+
+/// What SQLite itself would say of a file in which something is missing.
+fn damage(what: &str) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(
+        rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT),
+        Some(what.to_owned()),
+    )
+}
+
 /// Why the history cannot be used. Each text names the file and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
@@ -75,6 +97,15 @@ pub enum HistoryError {
     /// Its directory cannot be made.
     #[error("cannot make the directory of the history {}: name another one with --history FILE, or --history none", .path.display())]
     Directory {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It cannot be made.
+    #[error("cannot make the history {}: name another one with --history FILE, or --history none", .path.display())]
+    Make {
         /// The file.
         path: PathBuf,
         /// What the system said.
@@ -128,6 +159,18 @@ pub enum HistoryError {
         /// What the system said.
         #[source]
         source: std::io::Error,
+    },
+    /// It was removed, or another file has its name now.
+    #[error("the history {} was removed or replaced", .path.display())]
+    Gone {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A record that says more than can be.
+    #[error("record {seq} has counts beyond 2^53, or a length beyond 115 days: it is not kept")]
+    TooLarge {
+        /// Its number.
+        seq: u64,
     },
     /// A record or a roll-up could not be written; nothing of it was.
     #[error("cannot write the history")]

@@ -1,48 +1,25 @@
-//! Questions to the history: which of its resolutions answer for a period, and what is in them, row by row.
+//! Questions to the history: what is in the buckets of a plan, row by row. All answers of a reader are of one moment.
 
+use std::cmp::Reverse;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt as _};
+use ipnet::IpNet;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use tcpwatch_common::Counts;
 
-use crate::history::HistoryError;
+use crate::history::plan::{Piece, Plan, Progress, Resolution};
 use crate::history::rollup::{DAY_MS, HOUR_MS};
 use crate::history::schema::{Access, open};
+use crate::history::totals::{COLUMNS, OF_INTERVAL, Totals};
+use crate::history::traffic::{Malformed, Traffic, banned_from_bytes, rows_from_bytes};
+use crate::history::{HistoryError, damage};
 use crate::record::{Place, RecordTotals, Scope};
 
-/// How finely a part of a period is answered for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Resolution {
-    /// Interval by interval.
-    Interval,
-    /// Hours, UTC.
-    Hour,
-    /// Days, UTC.
-    Day,
-}
-
-/// A part of a period: buckets from `first` up to `end`, without it. For intervals these are milliseconds: those that ended after
-/// `first` and not after `end`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Piece {
-    resolution: Resolution,
-    first: i64,
-    end: i64,
-}
-
-/// How a period is answered for. What ended after `from_ms` and not after `to_ms` is in it; where only hours or days are kept, a
-/// period that begins or ends within one is widened to all of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
-    pieces: Vec<Piece>,
-    /// Its beginning, in milliseconds since 1970, UTC.
-    pub from_ms: i64,
-    /// Its end.
-    pub to_ms: i64,
-}
+/// Stands for the banned prefixes that are not kept one by one.
+pub const OTHER_PREFIXES: &str = "other prefixes";
 
 /// Traffic that a row of the history counts.
 #[derive(Clone, Debug)]
@@ -111,14 +88,6 @@ pub struct Reader {
     progress: Progress,
 }
 
-/// See `rollup`.
-#[derive(Clone, Copy, Debug)]
-struct Progress {
-    raw_gone_ms: i64,
-    hours: (i64, i64),
-    days: (i64, i64),
-}
-
 impl Reader {
     /// Opens a history; a daemon may go on writing it. What is asked of it is as of this moment.
     ///
@@ -132,18 +101,7 @@ impl Reader {
     fn begin(connection: Connection) -> rusqlite::Result<Self> {
         // A transaction sees one state, so that sums agree however long the questions take.
         connection.execute_batch("BEGIN")?;
-        let progress = |what: &str, otherwise: i64| -> rusqlite::Result<i64> {
-            let value = connection
-                .prepare_cached("SELECT value FROM progress WHERE what = ?")?
-                .query_row([what], |row| row.get(0))
-                .optional()?;
-            Ok(value.unwrap_or(otherwise))
-        };
-        let progress = Progress {
-            raw_gone_ms: progress("raw_gone_ms", i64::MIN)?,
-            hours: (progress("hours_gone", i64::MIN)?, progress("hours_to", i64::MIN)?),
-            days: (progress("days_gone", i64::MIN)?, progress("days_to", i64::MIN)?),
-        };
+        let progress = Progress::read(&connection)?;
         Ok(Self {
             known: known(&connection)?,
             origins: origins(&connection)?,
@@ -191,49 +149,45 @@ impl Reader {
     }
 
     fn flows_of(&self, piece: &Piece, each: &mut dyn FnMut(Flow<'_>)) -> rusqlite::Result<()> {
-        let columns = "address, origin, place, names, packets, bytes, tcp_connections, quic_connections";
-        let (sql, range) = match piece.resolution {
-            Resolution::Interval => (
-                format!(
-                    "SELECT end_ms, length_ms, {columns} FROM interval JOIN traffic_raw ON bucket = interval.id \
-                     WHERE end_ms > ? AND end_ms <= ? ORDER BY end_ms"
-                ),
-                [piece.first, piece.end],
-            ),
-            Resolution::Hour => (
-                format!(
-                    "SELECT (bucket + 1) * {HOUR_MS}, {HOUR_MS}, {columns} FROM traffic_hour WHERE bucket >= ? AND bucket < ?"
-                ),
-                [piece.first, piece.end],
-            ),
-            Resolution::Day => (
-                format!(
-                    "SELECT (bucket + 1) * {DAY_MS}, {DAY_MS}, {columns} FROM traffic_day WHERE bucket >= ? AND bucket < ?"
-                ),
-                [piece.first, piece.end],
-            ),
+        let sql = match piece.resolution {
+            Resolution::Interval => {
+                "SELECT end_ms, length_ms, rows FROM interval JOIN traffic_raw ON bucket = interval.id \
+                 WHERE end_ms > ? AND end_ms <= ? ORDER BY end_ms"
+            }
+            Resolution::Hour => {
+                "SELECT (bucket + 1) * 3600000, 3600000, rows FROM traffic_hour WHERE bucket >= ? AND bucket < ? ORDER BY bucket"
+            }
+            Resolution::Day => {
+                "SELECT (bucket + 1) * 86400000, 86400000, rows FROM traffic_day WHERE bucket >= ? AND bucket < ? ORDER BY bucket"
+            }
         };
-        let mut select = self.connection.prepare_cached(&sql)?;
-        let mut rows = select.query(range)?;
+        let mut select = self.connection.prepare_cached(sql)?;
+        let mut rows = select.query([piece.first, piece.end])?;
         while let Some(row) = rows.next()? {
-            let (origin, place, names): (i64, i64, i64) = (row.get(3)?, row.get(4)?, row.get(5)?);
-            let (Some(origin), Some(known)) = (self.origins.get(&origin), self.known.get(&place)) else {
-                return Err(rusqlite::Error::QueryReturnedNoRows);
-            };
-            each(Flow {
-                end_ms: row.get(0)?,
-                length_ms: row.get(1)?,
-                address: address(row.get_ref(2)?.as_blob()?),
-                known,
-                origin,
-                names: self.names.get(&names).map_or(&[], Vec::as_slice),
-                counts: Counts {
-                    packets: count(row.get(6)?),
-                    bytes: count(row.get(7)?),
-                },
-                tcp: row.get::<_, Option<i64>>(8)?.map(count),
-                quic: row.get::<_, Option<i64>>(9)?.map(count),
-            });
+            let (end_ms, length_ms) = (row.get(0)?, row.get(1)?);
+            let mut missing = false;
+            rows_from_bytes(row.get_ref(2)?.as_blob()?, |key, sums| {
+                let (Some(origin), Some(known)) = (self.origins.get(&key.origin), self.known.get(&key.place))
+                else {
+                    missing = true;
+                    return;
+                };
+                each(Flow {
+                    end_ms,
+                    length_ms,
+                    address: key.address,
+                    known,
+                    origin,
+                    names: self.names.get(&key.names).map_or(&[], Vec::as_slice),
+                    counts: sums.counts,
+                    tcp: sums.tcp,
+                    quic: sums.quic,
+                });
+            })
+            .map_err(|Malformed| damage("the traffic of a bucket cannot be read"))?;
+            if missing {
+                return Err(damage("a place or an origin that is spoken of is missing"));
+            }
         }
         Ok(())
     }
@@ -252,47 +206,28 @@ impl Reader {
     }
 
     fn buckets_of(&self, piece: &Piece, buckets: &mut Vec<Bucket>) -> rusqlite::Result<()> {
-        let totals = "skbs, seen_packets, seen_bytes, counted_packets, counted_bytes, overflow_packets, overflow_bytes, \
-             banned_packets, banned_bytes, served_packets, served_bytes, other_source_packets, other_source_bytes, \
-             malformed_packets, malformed_bytes, not_ip_packets, not_ip_bytes";
         let sql = match piece.resolution {
-            Resolution::Interval => format!(
-                "SELECT end_ms, 1, length_ms, balanced = 0, {totals} FROM interval WHERE end_ms > ? AND end_ms <= ?"
-            ),
+            Resolution::Interval => {
+                format!("SELECT end_ms, {OF_INTERVAL} FROM interval WHERE end_ms > ? AND end_ms <= ?")
+            }
             Resolution::Hour => format!(
-                "SELECT (bucket + 1) * {HOUR_MS}, intervals, length_ms, unbalanced, {totals} FROM total_hour \
-                 WHERE bucket >= ? AND bucket < ?"
+                "SELECT (bucket + 1) * {HOUR_MS}, {COLUMNS} FROM total_hour WHERE bucket >= ? AND bucket < ?"
             ),
             Resolution::Day => format!(
-                "SELECT (bucket + 1) * {DAY_MS}, intervals, length_ms, unbalanced, {totals} FROM total_day \
-                 WHERE bucket >= ? AND bucket < ?"
+                "SELECT (bucket + 1) * {DAY_MS}, {COLUMNS} FROM total_day WHERE bucket >= ? AND bucket < ?"
             ),
         };
         let mut select = self.connection.prepare_cached(&sql)?;
         let mut rows = select.query([piece.first, piece.end])?;
         while let Some(row) = rows.next()? {
-            let counts = |at: usize| -> rusqlite::Result<Counts> {
-                Ok(Counts {
-                    packets: count(row.get(at)?),
-                    bytes: count(row.get(at + 1)?),
-                })
-            };
+            let totals = Totals::read(row, 1)?;
             buckets.push(Bucket {
                 end_ms: row.get(0)?,
-                intervals: count(row.get(1)?),
-                length_ms: count(row.get(2)?),
-                unbalanced: count(row.get(3)?),
-                skbs: count(row.get(4)?),
-                totals: RecordTotals {
-                    seen: counts(5)?,
-                    counted: counts(7)?,
-                    overflow: counts(9)?,
-                    banned: counts(11)?,
-                    served: counts(13)?,
-                    other_source: counts(15)?,
-                    malformed: counts(17)?,
-                    not_ip: counts(19)?,
-                },
+                intervals: totals.intervals(),
+                length_ms: totals.length_ms(),
+                unbalanced: totals.unbalanced(),
+                skbs: totals.skbs(),
+                totals: totals.of_record(),
             });
         }
         Ok(())
@@ -304,33 +239,33 @@ impl Reader {
     /// The history cannot be read.
     pub fn banned(&self, plan: &Plan) -> Result<Vec<(String, Counts)>, HistoryError> {
         let read = || -> rusqlite::Result<Vec<(String, Counts)>> {
-            let mut sums: HashMap<String, Counts> = HashMap::new();
+            let mut sums = Traffic::default();
             for piece in &plan.pieces {
                 let sql = match piece.resolution {
                     Resolution::Interval => {
-                        "SELECT prefix, packets, bytes FROM interval JOIN banned_raw ON bucket = interval.id \
-                         WHERE end_ms > ? AND end_ms <= ?"
+                        "SELECT banned FROM interval JOIN traffic_raw ON bucket = interval.id WHERE end_ms > ? AND end_ms <= ?"
                     }
-                    Resolution::Hour => {
-                        "SELECT prefix, packets, bytes FROM banned_hour WHERE bucket >= ? AND bucket < ?"
-                    }
-                    Resolution::Day => {
-                        "SELECT prefix, packets, bytes FROM banned_day WHERE bucket >= ? AND bucket < ?"
-                    }
+                    Resolution::Hour => "SELECT banned FROM traffic_hour WHERE bucket >= ? AND bucket < ?",
+                    Resolution::Day => "SELECT banned FROM traffic_day WHERE bucket >= ? AND bucket < ?",
                 };
                 let mut select = self.connection.prepare_cached(sql)?;
                 let mut rows = select.query([piece.first, piece.end])?;
                 while let Some(row) = rows.next()? {
-                    let counts = Counts {
-                        packets: count(row.get(1)?),
-                        bytes: count(row.get(2)?),
-                    };
-                    sums.entry(row.get(0)?).or_default().add(counts);
+                    banned_from_bytes(row.get_ref(0)?.as_blob()?, |prefix, counts| {
+                        sums.add_banned(prefix, counts);
+                    })
+                    .map_err(|Malformed| damage("the banned prefixes of a bucket cannot be read"))?;
                 }
             }
-            let mut sums: Vec<_> = sums.into_iter().collect();
-            sums.sort_by(|a, b| b.1.packets.cmp(&a.1.packets).then_with(|| a.0.cmp(&b.0)));
-            Ok(sums)
+            let mut sums: Vec<_> = sums.banned.into_iter().collect();
+            sums.sort_by_key(|(prefix, counts)| (Reverse(counts.packets), *prefix));
+            let text = |prefix: Option<IpNet>| {
+                prefix.map_or_else(|| OTHER_PREFIXES.to_owned(), |prefix| prefix.to_string())
+            };
+            Ok(sums
+                .into_iter()
+                .map(|(prefix, counts)| (text(prefix), counts))
+                .collect())
         };
         read().map_err(HistoryError::Read)
     }
@@ -353,104 +288,6 @@ impl Reader {
             Ok((hosts, geo))
         };
         read().map_err(HistoryError::Read)
-    }
-}
-
-impl Progress {
-    fn plan(&self, from_ms: i64, to_ms: i64, coarsest: Resolution) -> Plan {
-        let ceil = |ms: i64, length: i64| ms.div_euclid(length) + i64::from(ms.rem_euclid(length) > 0);
-        // What is gone in one resolution is answered for in the next one, whose buckets are then wanted whole.
-        let gone_ms = self.hours.0.saturating_mul(HOUR_MS);
-        let widen = |ms: i64, up: bool| {
-            let length = if ms < gone_ms {
-                DAY_MS
-            } else if ms < self.raw_gone_ms {
-                HOUR_MS
-            } else {
-                return ms;
-            };
-            if up {
-                ceil(ms, length) * length
-            } else {
-                ms.div_euclid(length) * length
-            }
-        };
-        let (from_ms, to_ms) = (widen(from_ms, false), widen(to_ms, true));
-        let mut pieces = Vec::new();
-        if from_ms >= to_ms {
-            return Plan {
-                pieces,
-                from_ms,
-                to_ms: from_ms,
-            };
-        }
-        // Days in the middle, then hours on both sides of them, then intervals on both sides of these.
-        let whole = |(gone, to): (i64, i64), length: i64, from: i64, until: i64| {
-            let first = ceil(from, length).max(gone);
-            let end = until.div_euclid(length).min(to);
-            (first < end).then_some((first, end))
-        };
-        let needs_days = from_ms < gone_ms;
-        let days_until = if coarsest >= Resolution::Day {
-            to_ms
-        } else {
-            gone_ms.min(to_ms)
-        };
-        let days = if coarsest >= Resolution::Day || needs_days {
-            whole(self.days, DAY_MS, from_ms, days_until)
-        } else {
-            None
-        };
-        let mut gaps = Vec::new();
-        match days {
-            Some((first, end)) => {
-                pieces.push(Piece {
-                    resolution: Resolution::Day,
-                    first,
-                    end,
-                });
-                gaps.extend([(from_ms, first * DAY_MS), (end * DAY_MS, to_ms)]);
-            }
-            None => gaps.push((from_ms, to_ms)),
-        }
-        for (from, until) in gaps {
-            if from >= until {
-                continue;
-            }
-            let hours_until = if coarsest >= Resolution::Hour {
-                until
-            } else {
-                self.raw_gone_ms.min(until)
-            };
-            match whole(self.hours, HOUR_MS, from, hours_until) {
-                Some((first, end)) => {
-                    pieces.push(Piece {
-                        resolution: Resolution::Hour,
-                        first,
-                        end,
-                    });
-                    for (first, end) in [(from, first * HOUR_MS), (end * HOUR_MS, until)] {
-                        if first < end {
-                            pieces.push(Piece {
-                                resolution: Resolution::Interval,
-                                first,
-                                end,
-                            });
-                        }
-                    }
-                }
-                None => pieces.push(Piece {
-                    resolution: Resolution::Interval,
-                    first: from,
-                    end: until,
-                }),
-            }
-        }
-        Plan {
-            pieces,
-            from_ms,
-            to_ms,
-        }
     }
 }
 
@@ -512,62 +349,4 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
     <[u8; 16]>::try_from(bytes)
         .ok()
         .map(|v6| Ipv6Addr::from(v6).into())
-}
-
-/// They were written from unsigned numbers.
-fn count(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HOUR: i64 = HOUR_MS;
-
-    fn progress() -> Progress {
-        Progress {
-            raw_gone_ms: 240 * HOUR,
-            hours: (96, 288),
-            days: (1, 12),
-        }
-    }
-
-    fn pieces(from: i64, to: i64, coarsest: Resolution) -> Vec<(Resolution, i64, i64)> {
-        let plan = progress().plan(from, to, coarsest);
-        plan.pieces
-            .iter()
-            .map(|piece| (piece.resolution, piece.first, piece.end))
-            .collect()
-    }
-
-    #[test]
-    fn the_coarsest_buckets_are_in_the_middle() {
-        use Resolution::{Day, Hour, Interval};
-        assert_eq!(
-            pieces(250 * HOUR + 1, 290 * HOUR + 5, Day),
-            [
-                (Day, 11, 12),
-                (Hour, 251, 264),
-                (Interval, 250 * HOUR + 1, 251 * HOUR),
-                (Interval, 288 * HOUR, 290 * HOUR + 5)
-            ]
-        );
-        assert_eq!(
-            pieces(250 * HOUR, 252 * HOUR, Interval),
-            [(Interval, 250 * HOUR, 252 * HOUR)]
-        );
-    }
-
-    #[test]
-    fn where_only_coarse_buckets_are_kept_the_period_is_widened() {
-        use Resolution::{Day, Hour, Interval};
-        assert_eq!(
-            pieces(100 * HOUR + 7, 102 * HOUR + 7, Interval),
-            [(Hour, 100, 103)]
-        );
-        assert_eq!(pieces(30 * HOUR, 40 * HOUR, Interval), [(Day, 1, 2)]);
-        let plan = progress().plan(30 * HOUR, 100 * HOUR + 1, Hour);
-        assert_eq!((plan.from_ms, plan.to_ms), (24 * HOUR, 101 * HOUR));
-    }
 }

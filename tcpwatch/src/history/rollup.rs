@@ -4,13 +4,16 @@
 //! An hour is made when it is over, from the intervals, a day from the hours; a record that comes later still is added where it
 //! belongs. So the history is complete, for each resolution, in a range that `progress` has:
 //!
-//! * intervals: those that ended after `raw_gone_ms`;
+//! * intervals: those that ended after `raw_gone_ms`, but for those before `days_gone`;
 //! * hours: from `hours_gone` up to `hours_to`, without it;
 //! * days: from `days_gone` up to `days_to`, without it.
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
-use crate::history::Bounds;
+use crate::history::dictionary::{self, Dictionary};
+use crate::history::totals::{COLUMNS, OF_INTERVAL, Totals};
+use crate::history::traffic::{Malformed, Traffic, banned_from_bytes, rows_from_bytes};
+use crate::history::{Bounds, damage};
 
 pub(super) const HOUR_MS: i64 = 3_600_000;
 pub(super) const DAY_MS: i64 = 86_400_000;
@@ -21,83 +24,82 @@ const GRACE_MS: i64 = 60_000;
 /// Intervals that are deleted in one slice.
 const SLICE: i64 = 50;
 
-/// Columns of the sums, but for the bucket.
-const TOTALS: [&str; 16] = [
-    "seen_packets",
-    "seen_bytes",
-    "counted_packets",
-    "counted_bytes",
-    "overflow_packets",
-    "overflow_bytes",
-    "banned_packets",
-    "banned_bytes",
-    "served_packets",
-    "served_bytes",
-    "other_source_packets",
-    "other_source_bytes",
-    "malformed_packets",
-    "malformed_bytes",
-    "not_ip_packets",
-    "not_ip_bytes",
-];
+/// Pages that are given back to the file system in one slice.
+const GIVE_BACK: i64 = 500;
 
 /// A resolution that is made from a finer one.
-struct Level {
+pub(super) struct Level {
     /// `hour` or `day`.
-    name: &'static str,
+    pub name: &'static str,
     /// Milliseconds of a bucket.
-    length: i64,
+    pub length: i64,
 }
 
-const HOUR: Level = Level {
+pub(super) const HOUR: Level = Level {
     name: "hour",
     length: HOUR_MS,
 };
-const DAY: Level = Level {
+pub(super) const DAY: Level = Level {
     name: "day",
     length: DAY_MS,
 };
 
-/// Does the next thing that is to be done at `now_ms`. False: there is nothing.
-pub(super) fn slice(connection: &mut Connection, bounds: &Bounds, now_ms: i64) -> rusqlite::Result<bool> {
+/// The number of the hour or day in which an interval ended.
+pub(super) const fn bucket_of(end_ms: i64, length: i64) -> i64 {
+    (end_ms - 1).div_euclid(length)
+}
+
+/// Does the next piece of work. False: there is none.
+pub(super) fn slice(
+    connection: &mut Connection,
+    dictionary: &mut Dictionary,
+    bounds: &Bounds,
+    now_ms: i64,
+) -> rusqlite::Result<bool> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let before = |age| now_ms.saturating_sub(as_ms(age));
     // What is too large gives up its finest resolution first.
     let too_large = used_bytes(&transaction)? > bounds.bytes;
-    let done = make_hour(&transaction, bounds, now_ms)?
-        || make_day(&transaction, bounds)?
-        || forget_intervals(
-            &transaction,
-            if too_large {
-                now_ms
-            } else {
-                before(bounds.intervals)
-            },
-        )?
-        || forget(
-            &transaction,
-            &HOUR,
-            if too_large { now_ms } else { before(bounds.hours) },
-        )?
-        || forget(
-            &transaction,
-            &DAY,
-            if too_large { now_ms } else { before(bounds.days) },
-        )?;
+    let until = |age| {
+        if too_large {
+            now_ms
+        } else {
+            now_ms.saturating_sub(as_ms(age))
+        }
+    };
+    let deleted = || -> rusqlite::Result<bool> {
+        Ok(forget_intervals(&transaction, until(bounds.intervals))?
+            || forget(&transaction, &HOUR, until(bounds.hours))?
+            || forget(&transaction, &DAY, until(bounds.days))?)
+    };
+    let done = make_hour(&transaction, dictionary, bounds, now_ms)?
+        || make_day(&transaction, dictionary, bounds)?
+        || deleted()?
+        || prune(&transaction, dictionary)?;
     transaction.commit()?;
-    if done {
-        // Gives pages that deleting has freed back to the file system, some at a time.
-        connection.execute_batch("PRAGMA incremental_vacuum(200)")?;
+    Ok(done || give_back(connection)?)
+}
+
+/// Gives pages back to the file system when a quarter of the file is free: what is deleted in the usual course makes room for what
+/// comes next.
+fn give_back(connection: &Connection) -> rusqlite::Result<bool> {
+    let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let (free, all) = (pragma("freelist_count")?, pragma("page_count")?);
+    if free <= GIVE_BACK || free <= all / 4 {
+        return Ok(false);
     }
-    Ok(done)
+    // It yields a row for each page, and ends early if they are not asked for.
+    let mut statement = connection.prepare(&format!("PRAGMA incremental_vacuum({GIVE_BACK})"))?;
+    let mut rows = statement.query(())?;
+    while rows.next()?.is_some() {}
+    Ok(pragma("freelist_count")? < free)
 }
 
 fn as_ms(duration: std::time::Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn get(transaction: &Transaction<'_>, what: &str) -> rusqlite::Result<Option<i64>> {
-    transaction
+pub(super) fn get(connection: &Connection, what: &str) -> rusqlite::Result<Option<i64>> {
+    connection
         .prepare_cached("SELECT value FROM progress WHERE what = ?")?
         .query_row([what], |row| row.get(0))
         .optional()
@@ -110,50 +112,97 @@ fn set(transaction: &Transaction<'_>, what: &str, value: i64) -> rusqlite::Resul
     Ok(())
 }
 
+/// Writes the traffic of a bucket, in place of what is there.
+pub(super) fn save(
+    transaction: &Transaction<'_>,
+    table: &str,
+    bucket: i64,
+    traffic: &Traffic,
+) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached(&format!(
+            "INSERT OR REPLACE INTO {table} (bucket, banned, rows) VALUES (?, ?, ?)"
+        ))?
+        .execute(params![
+            bucket,
+            traffic.banned_to_bytes(),
+            traffic.rows_to_bytes()
+        ])?;
+    Ok(())
+}
+
+/// Adds up the traffic that a query yields, in the columns `banned` and `rows`.
+pub(super) fn load(connection: &Connection, sql: &str, of: (i64, i64)) -> rusqlite::Result<Traffic> {
+    let mut traffic = Traffic::default();
+    let mut select = connection.prepare_cached(sql)?;
+    let mut rows = select.query([of.0, of.1])?;
+    while let Some(row) = rows.next()? {
+        let add = |(banned, rows): (&[u8], &[u8]), traffic: &mut Traffic| -> Result<(), Malformed> {
+            banned_from_bytes(banned, |prefix, counts| traffic.add_banned(prefix, counts))?;
+            rows_from_bytes(rows, |key, sums| traffic.add_row(key, sums))
+        };
+        let bytes = (row.get_ref(0)?.as_blob()?, row.get_ref(1)?.as_blob()?);
+        add(bytes, &mut traffic).map_err(|Malformed| damage("the traffic of a bucket cannot be read"))?;
+    }
+    Ok(traffic)
+}
+
+pub(super) fn sum(connection: &Connection, sql: &str, of: (i64, i64)) -> rusqlite::Result<Totals> {
+    let mut totals = Totals::default();
+    let mut select = connection.prepare_cached(sql)?;
+    let mut rows = select.query([of.0, of.1])?;
+    while let Some(row) = rows.next()? {
+        totals.add(&Totals::read(row, 0)?);
+    }
+    Ok(totals)
+}
+
+/// What an hour is made from: after the first, up to the second moment.
+pub(super) const TRAFFIC_OF_INTERVALS: &str = "SELECT banned, rows FROM interval JOIN traffic_raw ON bucket = interval.id WHERE end_ms > ? AND end_ms <= ?";
+/// What a day is made from: the first hour, up to the second, without it.
+pub(super) const TRAFFIC_OF_HOURS: &str =
+    "SELECT banned, rows FROM traffic_hour WHERE bucket >= ? AND bucket < ?";
+
+pub(super) fn totals_of_intervals() -> String {
+    format!("SELECT {OF_INTERVAL} FROM interval WHERE end_ms > ? AND end_ms <= ?")
+}
+
+pub(super) fn totals_of_hours() -> String {
+    format!("SELECT {COLUMNS} FROM total_hour WHERE bucket >= ? AND bucket < ?")
+}
+
 /// Rolls up the next hour that is over and has intervals.
-fn make_hour(transaction: &Transaction<'_>, bounds: &Bounds, now_ms: i64) -> rusqlite::Result<bool> {
+fn make_hour(
+    transaction: &Transaction<'_>,
+    dictionary: &mut Dictionary,
+    bounds: &Bounds,
+    now_ms: i64,
+) -> rusqlite::Result<bool> {
     let done = get(transaction, "hours_to")?;
     let over = (now_ms - GRACE_MS).div_euclid(HOUR_MS);
     // Hours without intervals are skipped; they are empty in both resolutions.
     let next: Option<i64> = transaction
         .prepare_cached("SELECT min(end_ms) FROM interval WHERE end_ms > ?")?
         .query_row([done.map_or(i64::MIN, |done| done * HOUR_MS)], |row| row.get(0))?;
-    let Some(hour) = next.map(|end_ms| (end_ms - 1).div_euclid(HOUR_MS)) else {
+    let Some(hour) = next.map(|end_ms| bucket_of(end_ms, HOUR_MS)) else {
         return Ok(false);
     };
     if hour >= over {
         return Ok(false);
     }
-    let range = params![hour, hour * HOUR_MS, (hour + 1) * HOUR_MS];
-    transaction.execute(
-        "INSERT INTO traffic_hour (bucket, address, origin, place, names, packets, bytes, tcp_connections, quic_connections) \
-         SELECT ?1, address, origin, place, names, sum(packets), sum(bytes), sum(tcp_connections), sum(quic_connections) \
-         FROM traffic_raw WHERE bucket IN (SELECT id FROM interval WHERE end_ms > ?2 AND end_ms <= ?3) \
-         GROUP BY address, origin, place, names",
-        range,
-    )?;
-    transaction.execute(
-        "INSERT INTO banned_hour (bucket, prefix, packets, bytes) SELECT ?1, prefix, sum(packets), sum(bytes) FROM banned_raw \
-         WHERE bucket IN (SELECT id FROM interval WHERE end_ms > ?2 AND end_ms <= ?3) GROUP BY prefix",
-        range,
-    )?;
-    transaction.execute(
-        &format!(
-            "INSERT INTO total_hour (bucket, intervals, length_ms, unbalanced, partial, drains, skbs, {}) \
-             SELECT ?1, count(*), sum(length_ms), sum(balanced = 0), sum(partial), sum(drains), sum(skbs), {} \
-             FROM interval WHERE end_ms > ?2 AND end_ms <= ?3",
-            TOTALS.join(", "),
-            TOTALS.map(|column| format!("sum({column})")).join(", ")
-        ),
-        range,
-    )?;
-    fold(transaction, &HOUR, hour, bounds.top)?;
-    set(transaction, "hours_to", hour + 1)?;
+    let range = (hour * HOUR_MS, (hour + 1) * HOUR_MS);
+    let traffic = load(transaction, TRAFFIC_OF_INTERVALS, range)?;
+    let totals = sum(transaction, &totals_of_intervals(), range)?;
+    make(transaction, dictionary, bounds, &HOUR, hour, traffic, &totals)?;
     Ok(true)
 }
 
 /// Rolls up the next day all of whose hours are.
-fn make_day(transaction: &Transaction<'_>, bounds: &Bounds) -> rusqlite::Result<bool> {
+fn make_day(
+    transaction: &Transaction<'_>,
+    dictionary: &mut Dictionary,
+    bounds: &Bounds,
+) -> rusqlite::Result<bool> {
     let Some(hours) = get(transaction, "hours_to")? else {
         return Ok(false);
     };
@@ -168,140 +217,69 @@ fn make_day(transaction: &Transaction<'_>, bounds: &Bounds) -> rusqlite::Result<
     if hours < (day + 1) * 24 {
         return Ok(false);
     }
-    let range = params![day, day * 24, (day + 1) * 24];
-    transaction.execute(
-        "INSERT INTO traffic_day (bucket, address, origin, place, names, packets, bytes, tcp_connections, quic_connections) \
-         SELECT ?1, address, origin, place, names, sum(packets), sum(bytes), sum(tcp_connections), sum(quic_connections) \
-         FROM traffic_hour WHERE bucket >= ?2 AND bucket < ?3 GROUP BY address, origin, place, names",
-        range,
-    )?;
-    transaction.execute(
-        "INSERT INTO banned_day (bucket, prefix, packets, bytes) SELECT ?1, prefix, sum(packets), sum(bytes) FROM banned_hour \
-         WHERE bucket >= ?2 AND bucket < ?3 GROUP BY prefix",
-        range,
-    )?;
-    transaction.execute(
-        &format!(
-            "INSERT INTO total_day (bucket, intervals, length_ms, unbalanced, partial, drains, skbs, {}) \
-             SELECT ?1, sum(intervals), sum(length_ms), sum(unbalanced), sum(partial), sum(drains), sum(skbs), {} \
-             FROM total_hour WHERE bucket >= ?2 AND bucket < ?3",
-            TOTALS.join(", "),
-            TOTALS.map(|column| format!("sum({column})")).join(", ")
-        ),
-        range,
-    )?;
-    fold(transaction, &DAY, day, bounds.top)?;
-    set(transaction, "days_to", day + 1)?;
+    let range = (day * 24, (day + 1) * 24);
+    let traffic = load(transaction, TRAFFIC_OF_HOURS, range)?;
+    let totals = sum(transaction, &totals_of_hours(), range)?;
+    make(transaction, dictionary, bounds, &DAY, day, traffic, &totals)?;
     Ok(true)
 }
 
-/// Keeps the `top` addresses with most packets of a bucket, and sums up the others by network, country and origin.
-fn fold(transaction: &Transaction<'_>, level: &Level, bucket: i64, top: usize) -> rusqlite::Result<()> {
-    let table = format!("traffic_{}", level.name);
-    let addresses: i64 = transaction
-        .prepare_cached(&format!(
-            "SELECT count(*) FROM (SELECT 1 FROM {table} WHERE bucket = ? AND address <> x'' GROUP BY address)"
-        ))?
-        .query_row([bucket], |row| row.get(0))?;
-    let top = i64::try_from(top).unwrap_or(i64::MAX);
-    if addresses <= top {
-        return Ok(());
-    }
-    transaction.execute_batch(
-        "CREATE TEMP TABLE IF NOT EXISTS out (address BLOB PRIMARY KEY) WITHOUT ROWID; DELETE FROM out; \
-         CREATE TEMP TABLE IF NOT EXISTS rest (place INTEGER, scope TEXT, country TEXT, country_name TEXT, asn INTEGER, network TEXT, \
-         origin INTEGER, packets INTEGER, bytes INTEGER, tcp INTEGER, quic INTEGER); DELETE FROM rest;",
-    )?;
-    transaction.execute(
-        &format!(
-            "INSERT INTO out SELECT address FROM {table} WHERE bucket = ?1 AND address <> x'' GROUP BY address \
-             ORDER BY sum(packets) DESC, address LIMIT -1 OFFSET ?2"
-        ),
-        params![bucket, top],
-    )?;
-    transaction.execute(
-        &format!(
-            "INSERT INTO rest SELECT NULL, scope, country, country_name, asn, network, origin, sum(packets), sum(bytes), \
-             sum(tcp_connections), sum(quic_connections) FROM {table} JOIN place ON place.id = {table}.place \
-             WHERE bucket = ?1 AND address IN (SELECT address FROM out) \
-             GROUP BY scope, country, country_name, asn, network, origin"
-        ),
-        [bucket],
-    )?;
-    transaction.execute_batch(
-        "INSERT OR IGNORE INTO place (scope, country, country_name, city, asn, network, anycast) \
-         SELECT DISTINCT scope, country, country_name, '', asn, network, -1 FROM rest; \
-         UPDATE rest SET place = (SELECT id FROM place AS p WHERE p.scope = rest.scope AND p.country = rest.country \
-         AND p.country_name = rest.country_name AND p.city = '' AND p.asn = rest.asn AND p.network = rest.network AND p.anycast = -1);",
-    )?;
-    transaction.execute(
-        &format!("DELETE FROM {table} WHERE bucket = ?1 AND address IN (SELECT address FROM out)"),
-        [bucket],
-    )?;
-    transaction.execute(
-        &format!(
-            "INSERT INTO {table} (bucket, address, origin, place, names, packets, bytes, tcp_connections, quic_connections) \
-             SELECT ?1, x'', origin, place, 0, packets, bytes, tcp, quic FROM rest WHERE true {ADD}"
-        ),
-        [bucket],
-    )?;
-    transaction.execute_batch("DELETE FROM out; DELETE FROM rest;")
+fn make(
+    transaction: &Transaction<'_>,
+    dictionary: &mut Dictionary,
+    bounds: &Bounds,
+    level: &Level,
+    bucket: i64,
+    traffic: Traffic,
+    totals: &Totals,
+) -> rusqlite::Result<()> {
+    save_folded(transaction, dictionary, bounds, level, bucket, traffic)?;
+    let name = level.name;
+    totals.write(transaction, &format!("total_{name}"), bucket)?;
+    set(transaction, &format!("{name}s_to"), bucket + 1)
 }
 
-/// Adds to a row that is there. Connections that were not counted are no zero.
-const ADD: &str = "ON CONFLICT (bucket, address, origin, place, names) DO UPDATE SET packets = packets + excluded.packets, \
-     bytes = bytes + excluded.bytes, \
-     tcp_connections = CASE WHEN excluded.tcp_connections IS NULL THEN tcp_connections \
-     ELSE ifnull(tcp_connections, 0) + excluded.tcp_connections END, \
-     quic_connections = CASE WHEN excluded.quic_connections IS NULL THEN quic_connections \
-     ELSE ifnull(quic_connections, 0) + excluded.quic_connections END";
+/// Keeps as many addresses of a bucket as `top` says.
+fn save_folded(
+    transaction: &Transaction<'_>,
+    dictionary: &mut Dictionary,
+    bounds: &Bounds,
+    level: &Level,
+    bucket: i64,
+    mut traffic: Traffic,
+) -> rusqlite::Result<()> {
+    let day = bucket_of((bucket + 1) * level.length, DAY_MS);
+    traffic.fold(bounds.top, |place| dictionary.reduced(transaction, day, place))?;
+    save(transaction, &format!("traffic_{}", level.name), bucket, &traffic)
+}
 
 /// A record that was just written belongs to an hour, perhaps a day, that has been rolled up already: it is added there.
-pub(super) fn late(transaction: &Transaction<'_>, interval: i64, end_ms: i64) -> rusqlite::Result<()> {
+pub(super) fn late(
+    transaction: &Transaction<'_>,
+    dictionary: &mut Dictionary,
+    bounds: &Bounds,
+    interval: i64,
+    end_ms: i64,
+    traffic: &Traffic,
+) -> rusqlite::Result<()> {
     for level in [&HOUR, &DAY] {
-        let bucket = (end_ms - 1).div_euclid(level.length);
-        let to = get(transaction, &format!("{}s_to", level.name))?;
         let name = level.name;
+        let bucket = bucket_of(end_ms, level.length);
+        let to = get(transaction, &format!("{name}s_to"))?;
         let gone = get(transaction, &format!("{name}s_gone"))?;
         if to.is_none_or(|to| bucket >= to) || gone.is_some_and(|gone| bucket < gone) {
             continue;
         }
-        transaction.execute(
-            &format!(
-                "INSERT INTO traffic_{name} (bucket, address, origin, place, names, packets, bytes, tcp_connections, quic_connections) \
-                 SELECT ?1, address, origin, place, names, packets, bytes, tcp_connections, quic_connections FROM traffic_raw \
-                 WHERE bucket = ?2 {ADD}"
-            ),
-            params![bucket, interval],
-        )?;
-        transaction.execute(
-            &format!(
-                "INSERT INTO banned_{name} (bucket, prefix, packets, bytes) SELECT ?1, prefix, packets, bytes FROM banned_raw \
-                 WHERE bucket = ?2 ON CONFLICT (bucket, prefix) DO UPDATE SET packets = packets + excluded.packets, \
-                 bytes = bytes + excluded.bytes"
-            ),
-            params![bucket, interval],
-        )?;
-        let add = |column: &&str| format!("{column} = {column} + excluded.{column}");
-        let rest = [
-            "intervals",
-            "length_ms",
-            "unbalanced",
-            "partial",
-            "drains",
-            "skbs",
-        ];
-        let sums: Vec<String> = rest.iter().chain(&TOTALS).map(add).collect();
-        transaction.execute(
-            &format!(
-                "INSERT INTO total_{name} (bucket, intervals, length_ms, unbalanced, partial, drains, skbs, {0}) \
-                 SELECT ?1, 1, length_ms, balanced = 0, partial, drains, skbs, {0} FROM interval WHERE id = ?2 \
-                 ON CONFLICT (bucket) DO UPDATE SET {1}",
-                TOTALS.join(", "),
-                sums.join(", ")
-            ),
-            params![bucket, interval],
-        )?;
+        let here = (bucket, bucket + 1);
+        let sql = format!("SELECT banned, rows FROM traffic_{name} WHERE bucket >= ? AND bucket < ?");
+        let mut held = load(transaction, &sql, here)?;
+        held.add(traffic);
+        save_folded(transaction, dictionary, bounds, level, bucket, held)?;
+        let sql = format!("SELECT {COLUMNS} FROM total_{name} WHERE bucket >= ? AND bucket < ?");
+        let mut totals = sum(transaction, &sql, here)?;
+        let sql = format!("SELECT {OF_INTERVAL} FROM interval WHERE id >= ? AND id < ?");
+        totals.add(&sum(transaction, &sql, (interval, interval + 1))?);
+        totals.write(transaction, &format!("total_{name}"), bucket)?;
     }
     Ok(())
 }
@@ -314,7 +292,7 @@ fn forget_intervals(transaction: &Transaction<'_>, until_ms: i64) -> rusqlite::R
     };
     let until = until_ms.min(hours.saturating_mul(HOUR_MS));
     let mut select = transaction.prepare_cached(
-        "SELECT id, run, seq, end_ms FROM interval WHERE end_ms <= ?1 ORDER BY end_ms LIMIT ?2",
+        "SELECT id, run, seq, end_ms FROM interval WHERE end_ms <= ?1 ORDER BY end_ms, id LIMIT ?2",
     )?;
     let gone: Vec<(i64, i64, i64, i64)> = select
         .query_map(params![until, SLICE], |row| {
@@ -327,7 +305,6 @@ fn forget_intervals(transaction: &Transaction<'_>, until_ms: i64) -> rusqlite::R
     for (id, run, seq, _) in gone {
         for statement in [
             "DELETE FROM traffic_raw WHERE bucket = ?",
-            "DELETE FROM banned_raw WHERE bucket = ?",
             "DELETE FROM interval WHERE id = ?",
         ] {
             transaction.prepare_cached(statement)?.execute([id])?;
@@ -341,14 +318,18 @@ fn forget_intervals(transaction: &Transaction<'_>, until_ms: i64) -> rusqlite::R
 
 /// Notes that a record was written, as one of a range: the records of a run are numbered without gaps.
 fn remember(transaction: &Transaction<'_>, run: i64, seq: i64) -> rusqlite::Result<()> {
-    let longer = transaction
-        .prepare_cached("UPDATE written SET last = ?2 WHERE run = ?1 AND last = ?2 - 1")?
-        .execute(params![run, seq])?;
-    if longer == 0 {
-        transaction
-            .prepare_cached("INSERT INTO written (run, first, last) VALUES (?1, ?2, ?2)")?
-            .execute(params![run, seq])?;
-    }
+    // The range that ends before it, and the one that begins after it.
+    let before: Option<i64> = transaction
+        .prepare_cached("SELECT first FROM written WHERE run = ?1 AND first < ?2 AND last = ?2 - 1 LIMIT 1")?
+        .query_row(params![run, seq], |row| row.get(0))
+        .optional()?;
+    let after: Option<i64> = transaction
+        .prepare_cached("DELETE FROM written WHERE run = ?1 AND first = ?2 + 1 RETURNING last")?
+        .query_row(params![run, seq], |row| row.get(0))
+        .optional()?;
+    transaction
+        .prepare_cached("INSERT OR REPLACE INTO written (run, first, last) VALUES (?, ?, ?)")?
+        .execute(params![run, before.unwrap_or(seq), after.unwrap_or(seq)])?;
     Ok(())
 }
 
@@ -359,6 +340,11 @@ pub(super) fn was_written(transaction: &Transaction<'_>, run: i64, seq: i64) -> 
             "SELECT EXISTS (SELECT 1 FROM written WHERE run = ?1 AND first <= ?2 AND last >= ?2)",
         )?
         .query_row(params![run, seq], |row| row.get(0))
+}
+
+/// Whether the day in which an interval ended has been deleted.
+pub(super) fn is_gone(transaction: &Transaction<'_>, end_ms: i64) -> rusqlite::Result<bool> {
+    Ok(get(transaction, "days_gone")?.is_some_and(|gone| bucket_of(end_ms, DAY_MS) < gone))
 }
 
 /// Bytes of the file that are in use.
@@ -384,9 +370,33 @@ fn forget(transaction: &Transaction<'_>, level: &Level, until_ms: i64) -> rusqli
     let Some(bucket) = oldest else {
         return Ok(false);
     };
-    for table in ["traffic", "banned", "total"] {
-        transaction.execute(&format!("DELETE FROM {table}_{name} WHERE bucket = ?"), [bucket])?;
+    for table in ["traffic", "total"] {
+        transaction
+            .prepare_cached(&format!("DELETE FROM {table}_{name} WHERE bucket = ?"))?
+            .execute([bucket])?;
     }
-    set(transaction, &format!("{name}s_gone"), bucket + 1)?;
+    let so_far = get(transaction, &format!("{name}s_gone"))?.unwrap_or(i64::MIN);
+    set(transaction, &format!("{name}s_gone"), so_far.max(bucket + 1))?;
+    Ok(true)
+}
+
+/// Deletes what the dictionaries have for days that are gone in every resolution. False: there were none since the last time.
+fn prune(transaction: &Transaction<'_>, dictionary: &mut Dictionary) -> rusqlite::Result<bool> {
+    let first: Option<i64> = transaction
+        .prepare_cached(
+            "SELECT min(day) FROM (SELECT (min(end_ms) - 1) / 86400000 AS day FROM interval \
+             UNION ALL SELECT min(bucket) / 24 FROM total_hour UNION ALL SELECT min(bucket) FROM total_day)",
+        )?
+        .query_row((), |row| row.get(0))?;
+    // One less, because SQLite rounds towards zero.
+    let Some(first) = first.map(|day| day - 1) else {
+        return Ok(false);
+    };
+    if get(transaction, "pruned_to")?.is_some_and(|to| to >= first) {
+        return Ok(false);
+    }
+    set(transaction, "pruned_to", first)?;
+    dictionary::prune(transaction, first)?;
+    dictionary.forget();
     Ok(true)
 }

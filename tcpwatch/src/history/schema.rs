@@ -33,16 +33,14 @@ macro_rules! totals {
     };
 }
 
-/// Traffic in one resolution. `bucket` is an interval's `id`, the number of an hour or of a day. An empty `address` is the
-/// rest of the bucket, summed by place (country and network only) and origin. Connections are null where they were not counted.
+/// Traffic in one resolution. `bucket` is an interval's `id`, the number of an hour or of a day; see `traffic` for the values.
+/// What went to banned prefixes comes first, so that it is read without what is behind it.
 macro_rules! traffic {
     ($name:literal) => {
         concat!(
             "CREATE TABLE ",
             $name,
-            " (bucket INTEGER NOT NULL, address BLOB NOT NULL, origin INTEGER NOT NULL, place INTEGER NOT NULL, \
-             names INTEGER NOT NULL, packets INTEGER NOT NULL, bytes INTEGER NOT NULL, tcp_connections INTEGER, \
-             quic_connections INTEGER, PRIMARY KEY (bucket, address, origin, place, names)) STRICT, WITHOUT ROWID;\n"
+            " (bucket INTEGER PRIMARY KEY, banned BLOB NOT NULL, rows BLOB NOT NULL) STRICT;\n"
         )
     };
 }
@@ -61,19 +59,10 @@ macro_rules! sums {
     };
 }
 
-macro_rules! banned {
-    ($name:literal) => {
-        concat!(
-            "CREATE TABLE ",
-            $name,
-            " (bucket INTEGER NOT NULL, prefix TEXT NOT NULL, packets INTEGER NOT NULL, bytes INTEGER NOT NULL, \
-             PRIMARY KEY (bucket, prefix)) STRICT, WITHOUT ROWID;\n"
-        )
-    };
-}
-
 const TABLES: &str = concat!(
-    "CREATE TABLE run (id INTEGER PRIMARY KEY, run TEXT NOT NULL UNIQUE, host TEXT NOT NULL, boot_id TEXT NOT NULL) STRICT;\n",
+    // `used`, here and below: the last day of which something kept refers to the entry.
+    "CREATE TABLE run (id INTEGER PRIMARY KEY, run TEXT NOT NULL UNIQUE, host TEXT NOT NULL, boot_id TEXT NOT NULL, \
+     used INTEGER NOT NULL) STRICT;\n",
     // A record. That (run, seq) is unique keeps it from being counted twice.
     "CREATE TABLE interval (id INTEGER PRIMARY KEY, run INTEGER NOT NULL, seq INTEGER NOT NULL, start_ms INTEGER NOT NULL, \
      end_ms INTEGER NOT NULL, length_ms INTEGER NOT NULL, partial INTEGER NOT NULL, balanced INTEGER NOT NULL, \
@@ -83,21 +72,18 @@ const TABLES: &str = concat!(
     "CREATE INDEX interval_end ON interval (end_ms);\n",
     // What is known of an address; a text that is not known is empty, a number is -1: so that equal places are equal rows.
     "CREATE TABLE place (id INTEGER PRIMARY KEY, scope TEXT NOT NULL, country TEXT NOT NULL, country_name TEXT NOT NULL, \
-     city TEXT NOT NULL, asn INTEGER NOT NULL, network TEXT NOT NULL, anycast INTEGER NOT NULL, \
+     city TEXT NOT NULL, asn INTEGER NOT NULL, network TEXT NOT NULL, anycast INTEGER NOT NULL, used INTEGER NOT NULL, \
      UNIQUE (scope, country, country_name, city, asn, network, anycast)) STRICT;\n",
     // Where packets left from; an empty source is not an own one.
-    "CREATE TABLE origin (id INTEGER PRIMARY KEY, source BLOB NOT NULL, interface TEXT NOT NULL, \
+    "CREATE TABLE origin (id INTEGER PRIMARY KEY, source BLOB NOT NULL, interface TEXT NOT NULL, used INTEGER NOT NULL, \
      UNIQUE (source, interface)) STRICT;\n",
     // Sets of names as a JSON list. Number 0 is no row: no names.
-    "CREATE TABLE names (id INTEGER PRIMARY KEY, names TEXT NOT NULL UNIQUE) STRICT;\n",
+    "CREATE TABLE names (id INTEGER PRIMARY KEY, names TEXT NOT NULL UNIQUE, used INTEGER NOT NULL) STRICT;\n",
     traffic!("traffic_raw"),
     traffic!("traffic_hour"),
     traffic!("traffic_day"),
     sums!("total_hour"),
     sums!("total_day"),
-    banned!("banned_raw"),
-    banned!("banned_hour"),
-    banned!("banned_day"),
     // Records whose interval has been deleted, as ranges of their numbers.
     "CREATE TABLE written (run INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, PRIMARY KEY (run, first)) \
      STRICT, WITHOUT ROWID;\n",
@@ -122,6 +108,7 @@ pub fn open(path: &Path, access: Access) -> Result<Connection, HistoryError> {
     let flags = match access {
         Access::Write => {
             make_directory(path)?;
+            make_private(path)?;
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE
         }
         Access::Read if !path.exists() => {
@@ -180,8 +167,9 @@ fn prepare(mut connection: Connection, path: &Path, access: Access) -> Result<Co
         } else {
             connection.pragma_update(None, "query_only", true)?;
         }
-        connection.pragma_update(None, "temp_store", "MEMORY")?;
-        connection.pragma_update(None, "cache_size", -16_000)
+        // What a log that had to grow may keep for itself.
+        connection.pragma_update(None, "journal_size_limit", 16_000_000)?;
+        connection.pragma_update(None, "cache_size", -4_000)
     };
     set(&connection).map_err(|error| named(path, error))?;
     Ok(connection)
@@ -210,6 +198,25 @@ fn make_directory(path: &Path) -> Result<(), HistoryError> {
             })
         }
         Some(_) | None => Ok(()),
+    }
+}
+
+/// Makes the file, if there is none, for its owner alone: it says whom this host speaks to. What SQLite puts beside it gets the
+/// same rights.
+fn make_private(path: &Path) -> Result<(), HistoryError> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let made = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    match made {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(source) => Err(HistoryError::Make {
+            path: path.to_owned(),
+            source,
+        }),
     }
 }
 
