@@ -6,10 +6,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::enrich::geo::Shelves;
-
 mod dictionary;
 mod keeper;
+mod path;
 mod plan;
 mod read;
 mod rollup;
@@ -21,6 +20,7 @@ mod totals;
 mod traffic;
 
 pub use keeper::{Keeper, Outcome};
+pub use path::usual_path;
 pub use plan::{Plan, Resolution};
 pub use read::{Bucket, Flow, Known, OTHER_PREFIXES, Origin, Reader};
 pub use schema::{Access, open};
@@ -68,13 +68,6 @@ impl Default for Bounds {
             detail: Detail::Address,
         }
     }
-}
-
-/// Where the history is when nothing else is said: for root /var/lib/tcpwatch/history.db, for others the same in their own data
-/// directory; none: there is no such directory.
-#[must_use]
-pub fn usual_path() -> Option<PathBuf> {
-    Shelves::ours().map(|directory| directory.join("history.db"))
 }
 
 /// What SQLite itself would say of a file in which something is missing.
