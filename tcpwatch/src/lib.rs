@@ -9,6 +9,7 @@ pub mod kernel;
 pub mod net;
 pub mod pipeline;
 pub mod record;
+pub mod report;
 pub mod schedule;
 pub mod sink;
 pub mod tally;
