@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::enrich::Language;
 use crate::geo::{import, info, lookup, update};
 use crate::kernel::attach::AttachMode;
+use crate::report::command;
 use crate::sink::{Format, Grouping};
 
 /// Counts where this server's outgoing traffic goes, in the kernel, exactly.
@@ -30,6 +31,8 @@ pub enum Command {
     Run(RunArgs),
     /// Say where addresses are, and keep the place databases
     Geo(GeoArgs),
+    /// Sum up what the history has of a period, or answer a question about one network, site or country
+    Report(Box<command::Arguments>),
 }
 
 /// Arguments of `tcpwatch geo`.

@@ -10,6 +10,7 @@ use tcpwatch::config::Config;
 use tcpwatch::geo::{self, Ending};
 use tcpwatch::kernel::memory;
 use tcpwatch::pipeline::{self, PipelineError};
+use tcpwatch::report::command;
 use tcpwatch::sink::wants_colour;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => watch(args),
         Command::Geo(args) => answer(args),
+        Command::Report(args) => report(&args),
     }
 }
 
@@ -32,6 +34,17 @@ fn answer(args: GeoArgs) -> ExitCode {
         Ok(Ending::Done) => ExitCode::SUCCESS,
         Ok(Ending::Failed) => ExitCode::from(FAILED),
         Err(error) => complain(&mut stderr, &error, USAGE),
+    }
+}
+
+fn report(args: &command::Arguments) -> ExitCode {
+    let mut stderr = std::io::stderr();
+    match command::run(args, &mut std::io::stdout(), &mut stderr) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let status = if error.is_usage() { USAGE } else { FAILED };
+            complain(&mut stderr, &error.into(), status)
+        }
     }
 }
 

@@ -12,6 +12,29 @@ use tcpwatch_common::Counts;
 
 use crate::record::{GeoFile, RecordTotals};
 
+mod ask;
+mod axis;
+mod bins;
+pub mod command;
+mod csv;
+mod facts;
+mod filter;
+mod findings;
+mod fold;
+mod groups;
+mod period;
+mod snippets;
+#[cfg(test)]
+mod tests;
+mod text;
+
+pub use ask::{Question, ask};
+pub use csv::csv;
+pub use filter::{Filter, FilterError};
+pub use groups::{GroupOf, Groups, GroupsError};
+pub use period::PeriodError;
+pub use text::{Look, text};
+
 /// The version of the report's form, as JSON shows it.
 pub const SCHEMA: u32 = 1;
 

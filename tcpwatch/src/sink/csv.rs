@@ -124,7 +124,7 @@ fn time(time: Timestamp) -> String {
 }
 
 /// `text` so that a spreadsheet does not take it for a formula: an apostrophe goes in front of what could be one.
-fn harmless(text: String) -> String {
+pub(crate) fn harmless(text: String) -> String {
     if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
         format!("'{text}")
     } else {

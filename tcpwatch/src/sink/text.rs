@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 /// `12,345`.
-pub(super) fn thousands(number: u64) -> String {
+pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
@@ -17,12 +17,12 @@ pub(super) fn thousands(number: u64) -> String {
 }
 
 /// `999 B`, `1.2 kB`: decimal units, at most eight columns.
-pub(super) fn bytes(bytes: u64) -> String {
+pub(crate) fn bytes(bytes: u64) -> String {
     scaled(bytes as f64, ["B", "kB", "MB", "GB", "TB", "PB", "EB"])
 }
 
 /// `4.9 Mbit/s` of so many bytes in so many seconds.
-pub(super) fn bit_rate(bytes: u64, seconds: f64) -> String {
+pub(crate) fn bit_rate(bytes: u64, seconds: f64) -> String {
     let units = [
         "bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s", "Pbit/s", "Ebit/s",
     ];
@@ -44,7 +44,7 @@ fn scaled(value: f64, units: [&str; 7]) -> String {
 }
 
 /// `12.3 %`; a part that is there never reads as 0.0 %. At most seven columns.
-pub(super) fn share(part: u64, whole: u64) -> String {
+pub(crate) fn share(part: u64, whole: u64) -> String {
     if whole == 0 {
         return String::new();
     }
@@ -57,7 +57,7 @@ pub(super) fn share(part: u64, whole: u64) -> String {
 }
 
 /// A bar as long as `part` is of `whole`, in eighths of a column; a part that is there shows at least one eighth.
-pub(super) fn bar(part: u64, whole: u64, width: usize) -> String {
+pub(crate) fn bar(part: u64, whole: u64, width: usize) -> String {
     const EIGHTHS: [char; 7] = ['▏', '▎', '▍', '▌', '▋', '▊', '▉'];
     if part == 0 || whole == 0 {
         return String::new();
@@ -70,7 +70,7 @@ pub(super) fn bar(part: u64, whole: u64, width: usize) -> String {
 }
 
 /// `20s`, `0.1s`.
-pub(super) fn interval(interval: Duration) -> String {
+pub(crate) fn interval(interval: Duration) -> String {
     let milliseconds = interval.subsec_millis();
     if milliseconds == 0 {
         return format!("{}s", interval.as_secs());
@@ -80,7 +80,7 @@ pub(super) fn interval(interval: Duration) -> String {
 }
 
 /// A name that the kernel lets anyone choose, with everything that is not plain ASCII replaced.
-pub(super) fn plain(name: &str) -> Cow<'_, str> {
+pub(crate) fn plain(name: &str) -> Cow<'_, str> {
     let is_plain = |c: char| c.is_ascii_graphic();
     if name.chars().all(is_plain) {
         return Cow::Borrowed(name);
@@ -90,7 +90,7 @@ pub(super) fn plain(name: &str) -> Cow<'_, str> {
 
 /// `pieces` with a blank between them, broken before a piece that would pass `width`; lines after the first are
 /// indented. A piece is one column per character.
-pub(super) fn wrap<'a>(pieces: impl IntoIterator<Item = &'a str>, width: usize) -> Vec<String> {
+pub(crate) fn wrap<'a>(pieces: impl IntoIterator<Item = &'a str>, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut used = 0;
     for piece in pieces {

@@ -1,0 +1,1 @@
+//! Reports of histories that are written by hand.
