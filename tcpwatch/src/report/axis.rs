@@ -116,7 +116,7 @@ impl Axis {
             Some((last, packets)) if *last == bin => *packets = packets.saturating_add(row.sum.packets),
             Some(_) | None => group.series.push((bin, row.sum.packets)),
         }
-        if by_address {
+        if by_address && row.address.is_some() {
             let same_group = self.by == By::Dimension(Dimension::Prefix)
                 && group.place != NONE
                 && group.place != row.place;
@@ -446,8 +446,12 @@ fn place(known: &Known) -> String {
         (None, Some(number)) => words.push(format!("AS{number}")),
         (None, None) => {}
     }
-    if words.is_empty() && known.scope != Scope::Global {
-        words.push(word(known.scope));
+    if words.is_empty() {
+        words.push(if known.scope == Scope::Global {
+            "unknown".to_owned()
+        } else {
+            word(known.scope)
+        });
     }
     if *anycast == Some(true) {
         words.push("anycast".to_owned());

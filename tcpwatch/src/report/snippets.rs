@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use crate::report::fold::Fold;
@@ -11,6 +11,9 @@ use crate::report::{Filter, Part, Snippet};
 
 /// Prefixes that a snippet lists: the ones with most packets.
 const MOST_LISTED: usize = 40;
+
+/// Columns of lines that are filled.
+const FILLED: usize = 74;
 
 /// The mark, as hexadecimal `tw`.
 const MARK: &str = "0x7477";
@@ -63,8 +66,10 @@ pub(super) fn snippets(fold: &Fold<'_>, filter: &Filter, sources: &[Part]) -> Ve
             offered.push(snippet("sing-box", only(both.join(" and ")), text, elsewhere));
             let same = |address: IpAddr| address.is_ipv4() == exit.is_ipv4();
             let elsewhere = moved(&|address, source| same(address) && source != Some(exit));
-            let text = xray(filter, &listed, Some(exit));
-            offered.push(snippet("Xray", only(exit.to_string()), text, elsewhere));
+            if elsewhere > 0 {
+                let text = xray(filter, &listed, Some(exit));
+                offered.push(snippet("Xray", only(exit.to_string()), text, elsewhere));
+            }
         } else {
             let purpose = "sends the target through another outbound, here called one-exit".to_owned();
             let all = moved(&|_, _| true);
@@ -136,17 +141,6 @@ fn listed(fold: &Fold<'_>, filter: &Filter) -> Vec<IpNet> {
     IpNet::aggregate(&addresses.collect())
 }
 
-fn families(listed: &[IpNet]) -> (Vec<Ipv4Net>, Vec<Ipv6Net>) {
-    let (mut v4, mut v6) = (Vec::new(), Vec::new());
-    for net in listed {
-        match net {
-            IpNet::V4(net) => v4.push(*net),
-            IpNet::V6(net) => v6.push(*net),
-        }
-    }
-    (v4, v6)
-}
-
 fn sing_box(filter: &Filter, listed: &[IpNet], v4: Option<IpAddr>, v6: Option<IpAddr>) -> String {
     let mut outbound = json!({"type": "direct", "tag": "one-exit"});
     let is_own = v4.or(v6).is_some();
@@ -200,22 +194,12 @@ fn xray(filter: &Filter, listed: &[IpNet], exit: Option<IpAddr>) -> String {
 }
 
 fn nftables(listed: &[IpNet]) -> String {
-    let (v4, v6) = families(listed);
+    let (v4, v6): (Vec<IpNet>, Vec<IpNet>) = listed.iter().partition(|net| net.addr().is_ipv4());
     let mut text = "table inet tcpwatch_target {\n".to_owned();
     let mut rules = String::new();
     let sets = [
-        (
-            "target4",
-            "ipv4_addr",
-            "ip",
-            v4.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        ),
-        (
-            "target6",
-            "ipv6_addr",
-            "ip6",
-            v6.iter().map(ToString::to_string).collect(),
-        ),
+        ("target4", "ipv4_addr", "ip", texts(&v4)),
+        ("target6", "ipv6_addr", "ip6", texts(&v6)),
     ];
     for (name, kind, protocol, nets) in sets {
         if nets.is_empty() {
@@ -224,7 +208,10 @@ fn nftables(listed: &[IpNet]) -> String {
         write!(
             text,
             "  set {name} {{\n    type {kind}; flags interval;\n    elements = {{ {} }}\n  }}\n",
-            nets.join(", ")
+            nets.chunks(if kind == "ipv4_addr" { 4 } else { 2 })
+                .map(|nets| nets.join(", "))
+                .collect::<Vec<_>>()
+                .join(",\n      ")
         )
         .unwrap_or_default();
         writeln!(rules, "    {protocol} daddr @{name} meta mark set {MARK}").unwrap_or_default();
@@ -240,8 +227,16 @@ fn nftables(listed: &[IpNet]) -> String {
     text
 }
 
+/// A single address without its length.
 fn texts(nets: &[IpNet]) -> Vec<String> {
-    nets.iter().map(ToString::to_string).collect()
+    let text = |net: &IpNet| {
+        if net.prefix_len() == net.max_prefix_len() {
+            net.addr().to_string()
+        } else {
+            net.to_string()
+        }
+    };
+    nets.iter().map(text).collect()
 }
 
 fn set(object: &mut Value, key: &str, value: Value) {
@@ -250,7 +245,60 @@ fn set(object: &mut Value, key: &str, value: Value) {
     }
 }
 
+/// Indented, with lists of texts in lines that are filled, as people write such files.
 fn pretty(value: &Value) -> String {
-    // The alternate form is indented, and serialising a value cannot fail.
-    format!("{value:#}\n")
+    let mut text = String::new();
+    write_value(value, 0, &mut text);
+    text.push('\n');
+    text
+}
+
+fn write_value(value: &Value, indent: usize, to: &mut String) {
+    let inner = indent + 2;
+    match value {
+        Value::Object(fields) if fields.values().any(|value| value.is_object() || value.is_array()) => {
+            to.push_str("{\n");
+            for (at, (key, value)) in fields.iter().enumerate() {
+                write!(to, "{:inner$}{}: ", "", json!(key)).unwrap_or_default();
+                write_value(value, inner, to);
+                to.push_str(if at + 1 < fields.len() { ",\n" } else { "\n" });
+            }
+            write!(to, "{:indent$}}}", "").unwrap_or_default();
+        }
+        Value::Object(fields) => {
+            let fields: Vec<String> = fields
+                .iter()
+                .map(|(key, value)| format!("{}: {value}", json!(key)))
+                .collect();
+            write!(to, "{{ {} }}", fields.join(", ")).unwrap_or_default();
+        }
+        Value::Array(items) if items.iter().all(|item| !item.is_object()) => {
+            to.push('[');
+            let mut used = 0;
+            for (at, item) in items.iter().enumerate() {
+                let item = item.to_string();
+                let comma = if at + 1 < items.len() { "," } else { "" };
+                if at == 0 || used + item.len() + 2 > FILLED {
+                    write!(to, "\n{:inner$}", "").unwrap_or_default();
+                    used = inner;
+                } else {
+                    to.push(' ');
+                    used += 1;
+                }
+                used += item.len() + comma.len();
+                write!(to, "{item}{comma}").unwrap_or_default();
+            }
+            write!(to, "\n{:indent$}]", "").unwrap_or_default();
+        }
+        Value::Array(items) => {
+            to.push('[');
+            for (at, item) in items.iter().enumerate() {
+                to.push_str(if at == 0 { "\n" } else { ",\n" });
+                write!(to, "{:inner$}", "").unwrap_or_default();
+                write_value(item, inner, to);
+            }
+            write!(to, "\n{:indent$}]", "").unwrap_or_default();
+        }
+        other => write!(to, "{other}").unwrap_or_default(),
+    }
 }

@@ -6,7 +6,7 @@ use tcpwatch_common::Counts;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use crate::report::{Dimension, Period, Report, Sum};
-use crate::sink::text::{bit_rate, bytes, share, thousands};
+use crate::sink::text::{bit_rate, bytes, thousands};
 
 mod answer;
 mod grid;
@@ -134,18 +134,6 @@ impl Page<'_> {
             pieces.push(format!("· {}", bit_rate(size, report.recorded_seconds)));
         }
         let mut lines = self.wrap(&pieces);
-        if report.filter.is_some() {
-            let line = format!(
-                "{} of all packets, {} of all bytes",
-                share(packets, report.all.packets),
-                share(size, report.all.bytes)
-            );
-            lines.push(if report.all.packets == 0 {
-                String::new()
-            } else {
-                line
-            });
-        }
         lines.extend(self.recorded());
         let series: Vec<u64> = report.series.iter().map(|sum| sum.packets).collect();
         if series.len() > 1 {
@@ -448,7 +436,9 @@ fn fill(head: &str, text: &str, width: usize) -> Vec<String> {
     let mut is_first = true;
     for word in text.split(' ').filter(|word| !word.is_empty()) {
         let columns = word.width();
-        if !is_first && used + 1 + columns > width {
+        // A number stays with its per cent.
+        let glued = word.starts_with('%');
+        if !is_first && !glued && used + 1 + columns > width {
             lines.push(" ".repeat(indent));
             used = indent;
             is_first = true;

@@ -76,13 +76,9 @@ fn sayings(page: &Page<'_>, facts: &Facts) -> Vec<(&'static str, String)> {
             ),
         ));
     }
-    said.push((
-        "destinations",
-        format!("{} addresses", thousands(report.destinations)),
-    ));
     for (head, parts) in [
         ("from", &facts.sources),
-        ("by family", &facts.families),
+        ("families", &facts.families),
         ("countries", &facts.countries),
         ("anycast", &facts.anycast),
         ("names", &facts.domains),

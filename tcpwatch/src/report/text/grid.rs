@@ -9,8 +9,8 @@ use crate::sink::text::{bytes, share, thousands};
 /// Between two columns.
 const GAP: usize = 2;
 
-/// A line of blocks shorter than this says nothing.
-const LEAST_SPARK: usize = 8;
+/// A line of blocks shorter than this says nothing, and its heading needs as much.
+const LEAST_SPARK: usize = 11;
 
 /// What labels and places together have at most, so that numbers and time keep their room.
 const LONGEST_LEFT: usize = 54;
@@ -154,7 +154,7 @@ impl Columns {
             bytes,
             connections,
             share,
-            spark: if steps > 1 && spark >= LEAST_SPARK.min(steps) {
+            spark: if steps > 1 && most.saturating_sub(left + GAP) >= LEAST_SPARK {
                 spark
             } else {
                 0
