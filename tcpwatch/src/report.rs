@@ -22,6 +22,7 @@ mod filter;
 mod findings;
 mod fold;
 mod groups;
+pub mod html;
 mod period;
 mod snippets;
 #[cfg(test)]

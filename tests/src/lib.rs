@@ -11,11 +11,13 @@
 )]
 
 pub mod batch;
+pub mod browser;
 pub mod command;
 pub mod counter;
 pub mod cpu;
 pub mod daemon;
 pub mod dbip;
+pub mod day;
 pub mod faulty;
 pub mod frame;
 pub mod hook;

@@ -6,11 +6,12 @@ use crate::setup::{Finding, Remedy, State};
 /// A program, the package that has it on Debian, and what it is for.
 type Tool = (&'static str, &'static str, &'static str);
 
-const TESTS: [Tool; 4] = [
+const TESTS: [Tool; 5] = [
     ("ip", "iproute2", "network namespaces and devices"),
     ("ethtool", "ethtool", "segmentation offload on and off"),
     ("sysctl", "procps", "quiet namespaces"),
     ("mmdblookup", "mmdb-bin", "a second reader of place databases"),
+    ("chromium", "chromium", "the report's page in a browser"),
 ];
 
 const BENCH: [Tool; 1] = [("tcpdump", "tcpdump", "a packet socket to compare with")];
