@@ -210,6 +210,8 @@ fn assemble(fold: &Fold<'_>, question: &Question, plan: &Plan, buckets: &[Bucket
         from: timestamp(plan.from_ms),
         to: timestamp(plan.to_ms),
     };
+    let Period { from, to } = question.period;
+    let asked = (from.as_millisecond(), to.as_millisecond());
     let top = |by: Dimension| match (question.top, by) {
         (Some(top), _) => top,
         (None, Dimension::Hour | Dimension::Day) => usize::MAX,
@@ -235,7 +237,8 @@ fn assemble(fold: &Fold<'_>, question: &Question, plan: &Plan, buckets: &[Bucket
         hosts: Vec::new(),
         zone: zone_name(&question.zone, period),
         period,
-        asked: (question.period != period).then_some(question.period),
+        // A history counts in milliseconds.
+        asked: (asked != (plan.from_ms, plan.to_ms)).then_some(question.period),
         extent: None,
         intervals,
         recorded_seconds: recorded_seconds(buckets),

@@ -11,7 +11,7 @@ use crate::enrich::{Enricher, GeoError, Language, Selection};
 use crate::history::{self, HistoryError, Reader};
 use crate::report::{
     Dimension, Filter, FilterError, Groups, GroupsError, Look, Period, PeriodError, Question, Report, Sort,
-    ask, csv, text,
+    ask, csv, html, text,
 };
 use crate::sink::wants_colour;
 
@@ -86,6 +86,8 @@ pub enum Format {
     Json,
     /// One row for each number.
     Csv,
+    /// One page for a browser, all in one file.
+    Html,
 }
 
 /// Why there is no answer.
@@ -187,10 +189,11 @@ fn answer(arguments: &Arguments, now: &ZonedDateTime) -> Result<Report, ReportEr
         top: arguments.top.and_then(|top| usize::try_from(top).ok()),
         usual: match arguments.format {
             Format::Text => 10,
+            Format::Html => 50,
             Format::Json | Format::Csv => 1000,
         },
         zone: now.time_zone().clone(),
-        hours: false,
+        hours: arguments.format == Format::Html,
     };
     let mut places = match &arguments.regeo[..] {
         [] => None,
@@ -247,6 +250,7 @@ fn show(report: &Report, arguments: &Arguments, zone: &TimeZone) -> Result<Strin
             json
         }
         Format::Csv => csv(report),
+        Format::Html => html::render(report),
     })
 }
 

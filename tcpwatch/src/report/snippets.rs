@@ -253,10 +253,16 @@ fn pretty(value: &Value) -> String {
     text
 }
 
+/// Whether an object has its place in one line.
+fn fits(value: &Value, fields: &serde_json::Map<String, Value>, indent: usize) -> bool {
+    let is_flat = |value: &Value| !value.is_object() && !value.is_array();
+    fields.values().all(is_flat) && indent + value.to_string().len() <= FILLED
+}
+
 fn write_value(value: &Value, indent: usize, to: &mut String) {
     let inner = indent + 2;
     match value {
-        Value::Object(fields) if fields.values().any(|value| value.is_object() || value.is_array()) => {
+        Value::Object(fields) if !fits(value, fields, indent) => {
             to.push_str("{\n");
             for (at, (key, value)) in fields.iter().enumerate() {
                 write!(to, "{:inner$}{}: ", "", json!(key)).unwrap_or_default();

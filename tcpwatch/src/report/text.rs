@@ -163,11 +163,11 @@ impl Page<'_> {
             duration(report.recorded_seconds),
             thousands(report.intervals)
         )];
-        if missing >= 1.0 {
+        if missing >= 1.0 && missing >= length / 2000.0 {
             pieces.push(format!(
-                "· of {}: nothing of {} ({})",
-                duration(length),
+                "· {} of {} missing ({})",
                 duration(missing),
+                duration(length),
                 sentence_share(missing / length)
             ));
         }

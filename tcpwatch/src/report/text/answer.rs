@@ -108,7 +108,7 @@ fn sayings(page: &Page<'_>, facts: &Facts) -> Vec<(&'static str, String)> {
             ),
         ));
     }
-    said.push(("before", before(page, facts.previous.as_ref())));
+    said.push(("period before", before(page, facts.previous.as_ref())));
     said
 }
 
@@ -142,7 +142,7 @@ fn listed(parts: &[Part]) -> String {
 
 fn before(page: &Page<'_>, previous: Option<&Previous>) -> String {
     let Some(previous) = previous else {
-        return "nothing was recorded in the period before".to_owned();
+        return "nothing was recorded then".to_owned();
     };
     let report = page.report;
     let minutes = |seconds: f64| (seconds / 60.0).max(1.0 / 60.0);

@@ -4,7 +4,7 @@ use unicode_width::UnicodeWidthStr as _;
 
 use crate::report::text::{cell, clean, plural, spark, step, title};
 use crate::report::{Dimension, Report, Section, Sum};
-use crate::sink::text::{bytes, share, thousands};
+use crate::sink::text::{bar, bytes, share, thousands};
 
 /// Between two columns.
 const GAP: usize = 2;
@@ -26,11 +26,14 @@ struct Line {
     connections: String,
     share: String,
     series: Vec<u64>,
+    weight: u64,
 }
 
 pub(super) struct Grid {
     title: &'static str,
     lines: Vec<Line>,
+    /// Rows are times: a bar says more than when each of them was.
+    bars: bool,
     /// Labels that lose their meaning when they are cut: addresses, prefixes, times.
     whole_labels: bool,
 }
@@ -44,6 +47,7 @@ fn line(label: String, place: String, sum: &Sum, whole: u64, series: &[u64]) -> 
         connections: sum.connections().map(thousands).unwrap_or_default(),
         share: share(sum.packets, whole),
         series: series.to_vec(),
+        weight: sum.packets,
     }
 }
 
@@ -65,6 +69,7 @@ pub(super) fn of(report: &Report, section: &Section) -> Grid {
     Grid {
         title: title(section.by),
         lines: groups.chain(rest).collect(),
+        bars: matches!(section.by, Dimension::Hour | Dimension::Day),
         whole_labels: !matches!(
             section.by,
             Dimension::Country | Dimension::Network | Dimension::City | Dimension::Name
@@ -107,6 +112,7 @@ pub(super) fn banned(report: &Report, top: usize) -> Option<Grid> {
     (!lines.is_empty()).then_some(Grid {
         title: "BANNED",
         lines,
+        bars: false,
         whole_labels: true,
     })
 }
@@ -238,15 +244,18 @@ impl Grid {
             if has_share { "SHARE" } else { "" },
         );
         let mut heading = format!("{}{heading}", left(self.title, ""));
-        if steps > 1 && joined > 0 {
+        if steps > 1 && joined > 0 && !self.bars {
             let step_ms = step_ms.saturating_mul(i64::try_from(joined).unwrap_or(1));
             heading.push_str(&format!("{:GAP$}PER {}", "", step(step_ms)));
         }
+        let most = self.lines.iter().map(|line| line.weight).max().unwrap_or(0);
         let mut lines = vec![heading];
         for line in &self.lines {
             let numbers = columns.numbers(&line.packets, &line.bytes, &line.connections, &line.share);
             let mut drawn = format!("{}{numbers}", left(&line.label, &line.place));
-            if steps > 1 && joined > 0 {
+            if self.bars && columns.spark > 0 {
+                drawn.push_str(&format!("{:GAP$}{}", "", bar(line.weight, most, columns.spark)));
+            } else if steps > 1 && joined > 0 {
                 let joined: Vec<u64> = line
                     .series
                     .chunks(joined)
