@@ -282,7 +282,62 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn said(arguments: &[&str]) -> Result<(), String> {
+        let arguments = ["tcpwatch", "report"].iter().chain(arguments);
+        let cli = Cli::try_parse_from(arguments).map_err(|error| error.to_string())?;
+        let Command::Report(arguments) = cli.command else {
+            return Err("another command".to_owned());
+        };
+        let error = run(&arguments, &mut Vec::new(), &mut Vec::new());
+        error.map_err(|error| {
+            assert!(error.is_usage(), "{error}");
+            error.to_string()
+        })
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_in_a_line_before_anything_is_done() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str| directory.path().join(name).display().to_string();
+        std::fs::write(
+            file("text"),
+            "no history, and not long enough to be anything else",
+        )
+        .unwrap();
+        let (none, text) = (file("none"), file("text"));
+        for (arguments, expected) in [
+            (&["--since", "6"][..], "--since \"6\": not a length of time"),
+            (&["--since", "-6h"], "unexpected argument"),
+            (&["--since=-6h"], "--since \"-6h\": not a length of time"),
+            (&["--since", "6h", "--from", "today"], "cannot be used with"),
+            (&["--from", "noon"], "--from \"noon\": not a time"),
+            (&["--to", "31.12.2025"], "--to \"31.12.2025\": not a time"),
+            (&["--from", "now", "--to", "yesterday"], "before it begins"),
+            (&["--by", "colour"], "invalid value 'colour'"),
+            (&["--sort", "name"], "invalid value 'name'"),
+            (&["--top", "0"], "0 is not in 1.."),
+            (&["--top", "many"], "invalid value 'many'"),
+            (&["--format", "pdf"], "invalid value 'pdf'"),
+            (&["--for", ""], "--for: name a group"),
+            (&["--for", "10.0.0.1/8"], "has host bits set"),
+            (&["--for", "10.0.0.0/40"], "no address and no prefix"),
+            (&["--groups", &none], "cannot read the groups"),
+            (&["--groups", &text], "cannot be understood"),
+            (&["--regeo", &none], &none),
+            (&["--lang", "??"], "no language tag"),
+            (&["--history", &none], "there is no history"),
+            (&["--history", &text], "is no history of tcpwatch"),
+            (&["surplus"], "unexpected argument"),
+        ] {
+            let said = said(arguments).unwrap_err();
+            assert!(said.contains(expected), "{arguments:?}: {said}");
+        }
+    }
 
     #[test]
     fn a_file_is_replaced_as_a_whole() {

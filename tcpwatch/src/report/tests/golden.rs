@@ -63,16 +63,138 @@ fn look(width: usize) -> Look {
 
 const USUAL: [Dimension; 3] = [Dimension::Country, Dimension::Network, Dimension::Destination];
 
+/// Six minutes, all in the history.
+fn all(by: &[Dimension]) -> Question {
+    question("2026-01-02T03:00:00Z", "2026-01-02T03:06:00Z", by)
+}
+
+fn same(found: &str, expected: &str) {
+    assert!(found == expected, "found:\n{found}\nexpected:\n{expected}");
+}
+
 #[test]
-fn look_at_it() {
+fn a_report_is_a_table_for_each_section_with_its_proof() {
     let written = written();
-    let mut question = question("2026-01-02T03:00:00Z", "2026-01-02T03:06:00Z", &USUAL);
-    for width in [80, 120] {
-        println!("{}", text(&written.ask(&question), &look(width)));
+    let report = written.ask(&all(&USUAL));
+    same(&text(&report, &look(80)), include_str!("golden/usual_80.txt"));
+    same(&text(&report, &look(120)), include_str!("golden/usual_120.txt"));
+    // No line is wider than the terminal.
+    for width in 60..=130 {
+        let text = text(&report, &look(width));
+        let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
+        assert!(widest <= width, "{width}:\n{text}");
     }
+}
+
+#[test]
+fn what_is_left_out_is_summed_up() {
+    let mut question = all(&[Dimension::Network, Dimension::Hour]);
     question.top = Some(2);
-    println!("{}", text(&written.ask(&question), &look(80)));
+    question.period.from = time("2026-01-02T02:56:00Z");
+    same(
+        &text(&written().ask(&question), &look(80)),
+        include_str!("golden/top.txt"),
+    );
+}
+
+#[test]
+fn an_answer_says_what_is_known_and_what_is_not() {
+    let mut question = all(&[Dimension::Source]);
     question.filter = about("google");
-    println!("{}", text(&written.ask(&question), &look(80)));
-    println!("{}", csv(&written.ask(&question)));
+    same(
+        &text(&written().ask(&question), &look(80)),
+        include_str!("golden/google.txt"),
+    );
+}
+
+#[test]
+fn csv_has_a_row_for_each_number() {
+    let mut question = all(&[Dimension::Country, Dimension::Destination]);
+    question.top = Some(2);
+    same(&csv(&written().ask(&question)), include_str!("golden/top.csv"));
+}
+
+#[test]
+fn json_is_the_whole_report() {
+    let mut question = all(&[Dimension::Network]);
+    question.top = Some(1);
+    question.filter = about("142.250.74.0/24");
+    let mut json = serde_json::to_string_pretty(&written().ask(&question)).unwrap();
+    json.push('\n');
+    same(&json, include_str!("golden/report.json"));
+}
+
+#[test]
+fn an_empty_period_says_what_there_is() {
+    let question = question("2026-02-02T03:00:00Z", "2026-02-02T04:00:00Z", &USUAL);
+    same(
+        &text(&written().ask(&question), &look(80)),
+        "tcpwatch report · 2026-02-02 03:00 – 04:00 UTC · proxy1\n\
+         nothing was recorded in this period; the history has 2026-01-02 03:01 – 03:06\nUTC\n",
+    );
+    same(
+        &text(&Written::new(vec![]).ask(&question), &look(80)),
+        "tcpwatch report · 2026-02-02 03:00 – 04:00 UTC\n\
+         nothing was recorded in this period; the history is empty\n",
+    );
+}
+
+#[test]
+fn names_from_outside_do_no_harm() {
+    let evil = "=cmd|'/C calc'!A0\u{1b}[2J\u{202e}<script>\n,\"";
+    let mut row = in_network(
+        row("8.8.8.8", "198.51.100.7", 9, 900),
+        ["US", "@SUM(A1)"],
+        64500,
+        evil,
+    );
+    row.names = Some(vec![evil.into()]);
+    row.interface = "-1+1\u{7}".into();
+    let mut record = record(1, "2026-01-02T03:01:00Z", vec![row]);
+    record.host = "\u{1b}]0;x\u{7}".into();
+    let by = [
+        Dimension::Country,
+        Dimension::Network,
+        Dimension::Name,
+        Dimension::Interface,
+        Dimension::Destination,
+    ];
+    let mut question = all(&by);
+    question.filter = about("AS64500");
+    let report = Written::new(vec![record]).ask(&question);
+    let text = text(&report, &look(80));
+    let bad = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+    assert!(!text.contains(bad), "{text:?}");
+    assert!(text.contains("=cmd|'/C calc'!A0?[2J?<script>?"), "{text}");
+    let csv = csv(&report);
+    let cells: Vec<String> = ::csv::Reader::from_reader(csv.as_bytes())
+        .into_records()
+        .flat_map(|row| row.unwrap().iter().map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    assert!(cells.iter().any(|cell| cell.starts_with("'=cmd")), "{csv}");
+    assert!(
+        !cells
+            .iter()
+            .any(|cell| cell.starts_with(['=', '+', '-', '@', '\t', '\r'])),
+        "{csv}"
+    );
+}
+
+#[test]
+fn the_times_of_a_report_are_local() {
+    let written = written();
+    let mut question = all(&[Dimension::Hour, Dimension::Day]);
+    question.zone = TimeZone::fixed(jiff::tz::Offset::constant(-4));
+    let report = written.ask(&question);
+    let labels = |at: usize| -> Vec<&str> {
+        report.sections[at]
+            .groups
+            .iter()
+            .map(|group| group.label.as_str())
+            .collect()
+    };
+    assert_eq!(labels(0), ["2026-01-01 23:00"]);
+    assert_eq!(labels(1), ["2026-01-01 Thu"]);
+    // Thursday, 23 h.
+    assert_eq!(report.heat[3][23], report.matched.packets);
 }
