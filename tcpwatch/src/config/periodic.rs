@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::{Args as _, Command};
 use jiff::ZonedDateTime;
 
+use crate::report;
 use crate::schedule::{Schedule, ScheduleError};
 
 /// A report that is made from time to time.
@@ -38,6 +40,9 @@ pub enum PeriodicError {
     /// A list where one value is wanted, or none.
     #[error("{0} takes one value")]
     One(&'static str),
+    /// `tcpwatch report` refuses it.
+    #[error("{0}")]
+    Argument(String),
     /// The calendar expression.
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
@@ -74,22 +79,33 @@ impl Periodic {
                 self.file = Some(pattern);
             }
             "command" => self.command = values,
-            "by" => self.argument("by", &values.join(",")),
+            "by" => self.argument("by", &values.join(","))?,
             "since" => {
                 self.has_period = true;
-                self.argument("since", &one("since")?);
+                self.argument("since", &one("since")?)?;
             }
-            "for" => self.argument("for", &one("for")?),
-            "format" => self.argument("format", &one("format")?),
-            "sort" => self.argument("sort", &one("sort")?),
-            "top" => self.argument("top", &one("top")?),
+            "for" => self.argument("for", &one("for")?)?,
+            "format" => self.argument("format", &one("format")?)?,
+            "sort" => self.argument("sort", &one("sort")?)?,
+            "top" => self.argument("top", &one("top")?)?,
             _ => return Err(PeriodicError::Unknown),
         }
         Ok(())
     }
 
-    fn argument(&mut self, name: &str, value: &str) {
-        self.arguments.push(format!("--{name}={value}"));
+    /// Takes an argument of `tcpwatch report`, if that takes it.
+    fn argument(&mut self, name: &str, value: &str) -> Result<(), PeriodicError> {
+        let argument = format!("--{name}={value}");
+        report::command::Arguments::augment_args(Command::new("tcpwatch report"))
+            .try_get_matches_from(["tcpwatch report", &argument])
+            .map_err(|error| {
+                let text = error.render().to_string();
+                let first = text.split("\n\n").next().unwrap_or_default();
+                let line = first.split_whitespace().collect::<Vec<_>>().join(" ");
+                PeriodicError::Argument(line.strip_prefix("error: ").unwrap_or(&line).to_owned())
+            })?;
+        self.arguments.push(argument);
+        Ok(())
     }
 
     /// Whether it is complete.
@@ -211,6 +227,14 @@ mod tests {
             (vec![daily, ("file", &["a"]), ("command", &["b"])], "not both"),
             (vec![daily, ("file", &["a", "b"])], "file takes one value"),
             (vec![daily, ("colour", &["red"])], "no such key"),
+            (
+                vec![daily, ("format", &["pdf"])],
+                "invalid value 'pdf' for '--format <FORMAT>'",
+            ),
+            (
+                vec![daily, ("by", &["network", "moon"])],
+                "invalid value 'moon' for '--by <WHAT>...'",
+            ),
         ] {
             let error = made(&entries).unwrap_err();
             assert!(error.contains(expected), "{error}");
