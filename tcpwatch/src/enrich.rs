@@ -9,7 +9,7 @@ pub mod countries;
 pub mod geo;
 pub mod scope;
 
-pub use geo::{GeoError, Language, Places, Selection};
+pub use geo::{Catalogue, Changes, GeoError, Language, Places, Seen, Selection, Sighting, Sightings};
 pub use scope::scope;
 
 /// A source of places.

@@ -1,31 +1,34 @@
 //! Places from MMDB files: which files are used, in which order, and what one address comes to.
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use self::database::Database;
 use self::merge::Merged;
-use self::shelves::Subject;
 use self::text::Texts;
 use crate::enrich::Enricher;
 use crate::enrich::scope::{destination, scope};
 use crate::record::{GeoFile, Place, Scope};
 
+mod catalogue;
 mod database;
 mod entry;
 mod error;
 mod language;
 mod merge;
+mod seen;
 mod selection;
 mod shelves;
 mod text;
 mod tree;
 mod weight;
 
+pub use catalogue::{Catalogue, Changes};
 pub use database::{Description, OUR_TYPE, OUR_TYPE_WITHOUT_ANYCAST};
 pub use error::GeoError;
 pub use language::{Language, LanguageError};
+pub use seen::{Seen, Sighting, Sightings};
 pub use selection::Selection;
 pub use shelves::{OURS, Shelves};
 pub(crate) use text::{clean, clean_name};
@@ -96,30 +99,10 @@ impl Places {
     /// one with places, the newest one with networks, and one made by `tcpwatch geo import`, which fills their gaps. A file
     /// with cities goes before one without that was built on the same day. `--geo` takes any number.
     pub fn discover_in(shelves: &Shelves) -> (Self, Vec<String>) {
-        let mut warnings = Vec::new();
-        let mut places: Option<Database> = None;
-        let mut networks: Option<Database> = None;
-        for (path, subject) in shelves.known_files(&mut warnings) {
-            let best = match subject {
-                Subject::Places => &mut places,
-                Subject::Networks => &mut networks,
-            };
-            if let Some(found) = open_or_warn(&path, &mut warnings)
-                && best.as_ref().is_none_or(|best| found.rank() > best.rank())
-            {
-                *best = Some(found);
-            }
+        match Selection::found_in(shelves.clone()).open() {
+            Ok(found) => found,
+            Err(error) => unreachable!("found files are skipped, not refused: {error}"),
         }
-        let ours = shelves
-            .files
-            .iter()
-            .filter(|path| path.exists())
-            .find_map(|path| open_or_warn(path, &mut warnings));
-        let databases: Vec<Database> = [places, networks, ours].into_iter().flatten().collect();
-        if databases.is_empty() {
-            warnings.push(HOW_TO_GET_ONE.to_owned());
-        }
-        (Self::of(databases), warnings)
     }
 
     /// Where `address` is, whatever its scope, as [`merge`] puts together what the files say.
@@ -159,22 +142,6 @@ impl Enricher for Places {
 
     fn errors(&self) -> u64 {
         self.databases.iter().map(Database::errors).sum()
-    }
-}
-
-fn open_or_warn(path: &Path, warnings: &mut Vec<String>) -> Option<Database> {
-    match Database::open(path) {
-        Ok(database) => Some(database),
-        Err(error) => {
-            let mut warning = format!("place database skipped: {error}");
-            let mut cause = std::error::Error::source(&error);
-            while let Some(error) = cause {
-                warning.push_str(&format!(": {error}"));
-                cause = error.source();
-            }
-            warnings.push(warning);
-            None
-        }
     }
 }
 

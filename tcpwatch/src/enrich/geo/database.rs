@@ -52,6 +52,9 @@ pub const OUR_TYPE: &str = "tcpwatch-Country-ASN";
 /// The same where none of their sources marks anycast networks.
 pub const OUR_TYPE_WITHOUT_ANYCAST: &str = "tcpwatch-Country-ASN-without-anycast";
 
+/// How files for the same purpose are ordered, the best is the greatest: the day it was built, and whether it has cities.
+pub(super) type Rank = (jiff::civil::Date, bool);
+
 /// What a file says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Description {
@@ -88,7 +91,8 @@ impl AsRef<[u8]> for Contents {
 /// A place database in memory.
 #[derive(Debug)]
 pub(super) struct Database {
-    reader: Reader<Contents>,
+    /// Shared with those who have looked this file up before and will again; they have caches of their own.
+    reader: Arc<Reader<Contents>>,
     contents: Contents,
     file: GeoFile,
     /// Every anycast network has its mark in this file.
@@ -131,7 +135,7 @@ impl Database {
         };
         let database = Self {
             flags_anycast: kind == OUR_TYPE,
-            reader,
+            reader: Arc::new(reader),
             contents,
             file,
             known: HashMap::new(),
@@ -151,6 +155,23 @@ impl Database {
             }
         }
         Ok(database)
+    }
+
+    /// The same file in memory, not read again, with nothing in its cache.
+    pub(super) fn share(&self) -> Self {
+        Self {
+            reader: Arc::clone(&self.reader),
+            contents: self.contents.clone(),
+            file: self.file.clone(),
+            flags_anycast: self.flags_anycast,
+            known: HashMap::new(),
+            errors: 0,
+        }
+    }
+
+    /// Whether both are the same file in memory.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.reader, &other.reader)
     }
 
     /// What goes into the record about this file.
@@ -202,7 +223,7 @@ impl Database {
     }
 
     /// Orders files found by themselves: the newest is the greatest, then one with cities.
-    pub(super) fn rank(&self) -> (jiff::civil::Date, bool) {
+    pub(super) fn rank(&self) -> Rank {
         (
             self.file.built,
             !self.file.kind.to_ascii_lowercase().contains("country"),

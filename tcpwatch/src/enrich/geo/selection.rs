@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::enrich::geo::catalogue::Catalogue;
+use crate::enrich::geo::shelves::Subject;
 use crate::enrich::geo::{GeoError, Language, Places, Shelves};
 
 /// The operator's choice of place databases.
@@ -19,6 +21,28 @@ enum Which {
     Found(Shelves),
 }
 
+/// What a file is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Role {
+    /// The operator named it.
+    Given,
+    /// Countries, and cities perhaps: one of these is used.
+    Places,
+    /// Autonomous systems: one of these is used.
+    Networks,
+    /// Made by `tcpwatch geo import`: one of these is used.
+    Ours,
+}
+
+/// A file's part in a selection. Lesser ones are asked first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Part {
+    /// What it is for.
+    pub(super) role: Role,
+    /// Where it comes among equals.
+    place: usize,
+}
+
 impl Selection {
     /// The files of `--geo`, in their order; those that lie in the usual places when there are none.
     pub fn new(given: &[PathBuf], language: Language) -> Self {
@@ -34,11 +58,50 @@ impl Selection {
     /// # Errors
     /// A file of `--geo` cannot be used; none of those is skipped.
     pub fn open(&self) -> Result<(Places, Vec<String>), GeoError> {
-        let (places, warnings) = match &self.which {
-            Which::Given(paths) => (Places::open_given(paths)?, Vec::new()),
-            Which::Found(shelves) => Places::discover_in(shelves),
+        let (_, places, warnings) = Catalogue::open(self.clone())?;
+        Ok((places, warnings))
+    }
+
+    /// Those that lie in other places than the usual.
+    pub(super) fn found_in(shelves: Shelves) -> Self {
+        Self {
+            which: Which::Found(shelves),
+            language: Language::default(),
+        }
+    }
+
+    pub(super) fn language(&self) -> &Language {
+        &self.language
+    }
+
+    /// The files that there are now, and those that the operator named. The warnings name directories that cannot be listed.
+    pub(super) fn candidates(&self, warnings: &mut Vec<String>) -> Vec<PathBuf> {
+        match &self.which {
+            Which::Given(paths) => paths.clone(),
+            Which::Found(shelves) => {
+                let found = shelves.known_files(warnings).into_iter();
+                found.chain(shelves.files.iter().cloned()).collect()
+            }
+        }
+    }
+
+    /// What a file is for; none: it is for nothing.
+    pub(super) fn part(&self, path: &Path) -> Option<Part> {
+        let position = |paths: &[PathBuf], path: &Path| paths.iter().position(|other| other == path);
+        let (role, place) = match &self.which {
+            Which::Given(paths) => (Role::Given, position(paths, path)?),
+            Which::Found(shelves) => match position(&shelves.files, path) {
+                Some(place) => (Role::Ours, place),
+                None => {
+                    let role = match Subject::of(path)? {
+                        Subject::Places => Role::Places,
+                        Subject::Networks => Role::Networks,
+                    };
+                    (role, position(&shelves.directories, path.parent()?)?)
+                }
+            },
         };
-        Ok((places.in_language(self.language.clone()), warnings))
+        Some(Part { role, place })
     }
 
     /// Whether the operator named the files.

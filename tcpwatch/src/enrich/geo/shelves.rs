@@ -2,7 +2,7 @@
 
 use std::env;
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where root's own files lie.
 const SYSTEM: &str = "/var/lib/tcpwatch";
@@ -28,6 +28,13 @@ pub(super) enum Subject {
     Networks,
 }
 
+impl Subject {
+    /// What the name of a file promises.
+    pub(super) fn of(path: &Path) -> Option<Self> {
+        subject(path.file_name()?.to_str()?)
+    }
+}
+
 impl Shelves {
     /// Those of this machine and user.
     pub fn usual() -> Self {
@@ -51,18 +58,15 @@ impl Shelves {
     }
 
     /// The files in the directories whose names promise places or networks, in order of name.
-    pub(super) fn known_files(&self, warnings: &mut Vec<String>) -> Vec<(PathBuf, Subject)> {
+    pub(super) fn known_files(&self, warnings: &mut Vec<String>) -> Vec<PathBuf> {
         let mut found = Vec::new();
         for directory in &self.directories {
             match std::fs::read_dir(directory) {
                 Ok(entries) => {
                     let first = found.len();
                     let paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
-                    found.extend(paths.filter_map(|path| {
-                        let subject = subject(path.file_name()?.to_str()?)?;
-                        Some((path, subject))
-                    }));
-                    found[first..].sort_by(|(a, _), (b, _)| a.cmp(b));
+                    found.extend(paths.filter(|path| Subject::of(path).is_some()));
+                    found[first..].sort();
                 }
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => {

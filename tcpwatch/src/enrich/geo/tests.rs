@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use super::*;
 
 mod facts;
+mod replaced;
 
 /// 2026-01-01.
 const NEW_YEAR: u64 = 1_767_225_600;
@@ -46,7 +47,7 @@ fn countries(kind: &str, built: u64) -> Vec<u8> {
     )
 }
 
-fn write(directory: &Path, name: &str, bytes: &[u8]) -> PathBuf {
+fn write(directory: &std::path::Path, name: &str, bytes: &[u8]) -> PathBuf {
     let path = directory.join(name);
     fs::write(&path, bytes).unwrap();
     path
