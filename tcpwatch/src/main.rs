@@ -81,10 +81,13 @@ fn start(config: Config, stderr: &mut dyn Write) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let stop = stop_signal()?;
         Ok(pipeline::run(config, stop, stderr).await?)
-    })
+    });
+    // A place database that is being read, from a file system that does not answer perhaps, is not waited for.
+    runtime.shutdown_background();
+    ended
 }
 
 /// Ready when the first SIGINT or SIGTERM arrives. The handlers are in place when this returns.

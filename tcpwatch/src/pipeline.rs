@@ -7,6 +7,7 @@ mod follow;
 mod greeting;
 mod outputs;
 pub mod periodic;
+mod places;
 pub mod watch;
 
 use std::future::Future;
@@ -20,9 +21,10 @@ use self::assemble::{Identity, Interval};
 use self::choice::choose_first;
 pub use self::error::PipelineError;
 use self::outputs::{Closed, Outputs};
+use self::places::Replacements;
 use self::watch::Watch;
 use crate::config::{Config, Interfaces};
-use crate::enrich::{Enricher, Places};
+use crate::enrich::{Catalogue, Enricher, Places};
 use crate::kernel::attach::Attacher;
 use crate::kernel::drain::{CounterSource, Drain, Harvest, Moment};
 use crate::kernel::load::load;
@@ -61,7 +63,7 @@ pub async fn run(
     let network = Network::open()?;
     let (present, defaults) = look(&network, &config).await?;
     let first = choose_first(&config.interfaces, &config.sources, &present, &defaults)?;
-    let places = places(&config)?;
+    let (catalogue, places) = open_places(&config)?;
     let (mut programs, tables) = load(config.capacity)?;
     for candidate in &first {
         // A kernel that refuses it does so before anything is touched.
@@ -89,6 +91,8 @@ pub async fn run(
         watch,
         network,
         enricher: Box::new(places),
+        replacements: Replacements::follow(catalogue),
+        damaged_lookups: 0,
         outputs,
         tally: Tally::default(),
         records: 0,
@@ -112,12 +116,12 @@ pub async fn run(
     }
 }
 
-fn places(config: &Config) -> Result<Places, PipelineError> {
-    let (places, warnings) = config.geo.open()?;
+fn open_places(config: &Config) -> Result<(Catalogue, Places), PipelineError> {
+    let (catalogue, places, warnings) = Catalogue::open(config.geo.clone())?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    Ok(places)
+    Ok((catalogue, places))
 }
 
 /// The interfaces, and those of the default route where they matter.
@@ -150,6 +154,9 @@ struct Pipeline {
     watch: Watch,
     network: Network,
     enricher: Box<dyn Enricher>,
+    replacements: Replacements,
+    /// Look-ups that met damage in databases that are no longer in use.
+    damaged_lookups: u64,
     outputs: Outputs,
     tally: Tally,
     /// Records made so far.
@@ -196,9 +203,11 @@ impl Pipeline {
                     if !self.outputs.reopen() && ends_on_hangup {
                         return Ok(Ended::Early);
                     }
+                    self.replacements.look();
                 }
                 // Before the tick: where draining takes as long as the interval, there is always a tick.
                 () = self.network.changed() => self.follow_network().await?,
+                places = self.replacements.next() => self.replace_places(places),
                 _ = tick.tick() => {
                     if self.config.intervals.is_some_and(|wanted| self.records + 1 >= wanted) {
                         return Ok(Ended::Complete);
@@ -210,6 +219,13 @@ impl Pipeline {
                 _ = route_check.tick(), if follows_route => self.follow_route().await?,
             }
         }
+    }
+
+    /// The next record is the first that these databases are asked for, and they are asked for all of it.
+    fn replace_places(&mut self, places: Places) {
+        let old = std::mem::replace(&mut self.enricher, Box::new(places));
+        self.damaged_lookups += old.errors();
+        places::let_go(old);
     }
 
     /// Drains once; what it brings is in the tally afterwards. True: nothing counted before the call is left in the kernel.
@@ -340,7 +356,7 @@ impl Pipeline {
         if lost.is_none() || self.tally.drains > 0 {
             self.write_record(interfaces, lost.is_some() || !matches!(ended, Ended::Complete));
         }
-        let errors = self.enricher.errors();
+        let errors = self.damaged_lookups + self.enricher.errors();
         if errors > 0 {
             tracing::warn!("{errors} look-ups met damage in the place databases; those places are unknown");
         }

@@ -22,6 +22,7 @@ pub mod faulty;
 pub mod frame;
 pub mod hook;
 pub mod injection;
+pub mod inotify;
 pub mod invocation;
 pub mod lab;
 pub mod mmdb;
