@@ -33,12 +33,14 @@ const LATITUDES: (f64, f64) = (83.7, -56.0);
 /// Areas without a number of their own in Natural Earth, and the country whose code a place database gives them.
 const WITHOUT_NUMBER: [(&str, &str); 3] = [("N. Cyprus", "CY"), ("Somaliland", "SO"), ("Kosovo", "XK")];
 
+/// French Guiana, which Natural Earth draws as France, has a code of its own in place databases: what of France is west of this.
+const GUIANA: (&str, &str, f64) = ("FR", "GF", -30.0);
+
 /// Codes of their own which Natural Earth draws as part of another country: longitude and latitude.
-const PARTS: [(&str, f64, f64); 10] = [
+const PARTS: [(&str, f64, f64); 9] = [
     ("BQ", -68.27, 12.18),
     ("CC", 96.83, -12.19),
     ("CX", 105.63, -10.45),
-    ("GF", -53.1, 3.9),
     ("GI", -5.35, 36.14),
     ("GP", -61.55, 16.25),
     ("MQ", -61.0, 14.65),
@@ -106,7 +108,11 @@ fn countries(
     codes: &BTreeMap<String, String>,
     tolerance: f64,
 ) -> BTreeMap<String, Vec<Vec<Point>>> {
-    let arcs = arcs(topology, tolerance);
+    let arcs = arcs(topology);
+    let borders: Vec<Vec<Point>> = arcs
+        .iter()
+        .map(|arc| simplified(&projected(arc), tolerance))
+        .collect();
     let mut found: BTreeMap<String, Vec<Vec<Point>>> = BTreeMap::new();
     for shape in topology["objects"]["countries"]["geometries"].as_array().unwrap() {
         let name = shape["properties"]["name"].as_str().unwrap();
@@ -126,38 +132,77 @@ fn countries(
             "MultiPolygon" => polygons.flat_map(|polygon| polygon.as_array().unwrap()).collect(),
             other => panic!("{other}"),
         };
-        let rings = rings.into_iter().map(|ring| stitch(ring, &arcs));
-        found.entry(code.to_owned()).or_default().extend(rings);
+        for ring in rings {
+            let degrees = stitch(ring, &arcs);
+            let guiana = code == GUIANA.0 && degrees.iter().all(|point| point.0 < GUIANA.2);
+            let whole = found
+                .entry(if guiana { GUIANA.1 } else { code }.to_owned())
+                .or_default();
+            if crosses(&degrees) {
+                for half in halves(&degrees) {
+                    let mut half = simplified(&projected(&half), tolerance);
+                    half.pop();
+                    whole.push(half);
+                }
+            } else {
+                whole.push(stitch(ring, &borders));
+            }
+        }
     }
     found
 }
 
-/// The borders, projected and simplified.
-fn arcs(topology: &Value, tolerance: f64) -> Vec<Vec<Point>> {
+/// The borders, in degrees.
+fn arcs(topology: &Value) -> Vec<Vec<(f64, f64)>> {
     let pair = |value: &Value| (value[0].as_f64().unwrap(), value[1].as_f64().unwrap());
-    let (scale, origin) = (
-        pair(&topology["transform"]["scale"]),
-        pair(&topology["transform"]["translate"]),
-    );
-    topology["arcs"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|arc| {
-            let (mut x, mut y) = (0.0, 0.0);
-            let points: Vec<Point> = arc
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|step| {
-                    let (dx, dy) = pair(step);
-                    (x, y) = (x + dx, y + dy);
-                    project(x * scale.0 + origin.0, y * scale.1 + origin.1)
-                })
-                .collect();
-            simplified(&points, tolerance)
-        })
+    let scale = pair(&topology["transform"]["scale"]);
+    let origin = pair(&topology["transform"]["translate"]);
+    let arcs = topology["arcs"].as_array().unwrap().iter();
+    arcs.map(|arc| {
+        let (mut x, mut y) = (0.0, 0.0);
+        let steps = arc.as_array().unwrap().iter();
+        steps
+            .map(|step| {
+                let (dx, dy) = pair(step);
+                (x, y) = (x + dx, y + dy);
+                (x * scale.0 + origin.0, y * scale.1 + origin.1)
+            })
+            .collect()
+    })
+    .collect()
+}
+
+fn projected(line: &[(f64, f64)]) -> Vec<Point> {
+    line.iter()
+        .map(|&(longitude, latitude)| project(longitude, latitude))
         .collect()
+}
+
+/// Whether a ring crosses the 180th meridian, where the map is cut.
+fn crosses(ring: &[(f64, f64)]) -> bool {
+    let next = ring.iter().cycle().skip(1);
+    ring.iter().zip(next).any(|(a, b)| (a.0 - b.0).abs() > 180.0)
+}
+
+/// Such a ring cut into what is west and what is east of that meridian; each half ends where it begins.
+fn halves(ring: &[(f64, f64)]) -> [Vec<(f64, f64)>; 2] {
+    // Longitudes from 0 to 360, so that the meridian is in the middle.
+    let ring: Vec<(f64, f64)> = ring.iter().map(|&(x, y)| (x.rem_euclid(360.0), y)).collect();
+    [(1.0, 0.0), (-1.0, 360.0)].map(|(side, shift)| {
+        let mut half = Vec::new();
+        for (&a, &b) in ring.iter().zip(ring.iter().cycle().skip(1)) {
+            let inside = |point: (f64, f64)| (point.0 - 180.0) * side <= 0.0;
+            if inside(a) {
+                half.push((a.0 - shift, a.1));
+            }
+            if inside(a) != inside(b) {
+                let part = (180.0 - a.0) / (b.0 - a.0);
+                half.push((180.0 - shift, a.1 + part * (b.1 - a.1)));
+            }
+        }
+        half.extend(half.first().copied());
+        half
+    })
 }
 
 /// The Natural Earth projection (T. Patterson, B. Savric), north at the top.
@@ -211,8 +256,8 @@ fn simplified(points: &[Point], tolerance: f64) -> Vec<Point> {
 }
 
 /// A ring out of borders; one numbered `!n` is border `n` backwards.
-fn stitch(ring: &Value, arcs: &[Vec<Point>]) -> Vec<Point> {
-    let mut points: Vec<Point> = Vec::new();
+fn stitch<P: Copy + PartialEq>(ring: &Value, arcs: &[Vec<P>]) -> Vec<P> {
+    let mut points: Vec<P> = Vec::new();
     for number in ring.as_array().unwrap() {
         let number = number.as_i64().unwrap();
         let mut part = arcs[usize::try_from(if number < 0 { !number } else { number }).unwrap()].clone();

@@ -531,6 +531,7 @@ fn facts(report: &Report) -> Facts {
     let minutes = report.recorded_seconds / 60.0;
     let mut previous = report.matched;
     previous.packets = previous.packets * 10 / 13;
+    previous.bytes = previous.bytes * 10 / 13;
     Facts {
         packets: rate(report.matched.packets as f64 / minutes),
         tcp_connections: report.matched.tcp_connections.map(|number| rate(number as f64 / minutes)),

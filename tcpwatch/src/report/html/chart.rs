@@ -156,11 +156,11 @@ fn step_title(page: &Page<'_>, at: usize) -> String {
     page.local.step(first, bins.step_ms)
 }
 
-/// The least of 4, 8, 12, 20, 40 ... that is not less: a quarter of it is a whole, short number.
+/// The least of 4, 8, 12, 16, 20, 24, 32, 40, 80 ... that is not less: a quarter of it is a whole, short number.
 fn round_up(most: u64) -> u64 {
     let mut power = 4_u64;
     loop {
-        for factor in [1, 2, 3, 5] {
+        for factor in [1, 2, 3, 4, 5, 6, 8] {
             let top = power.saturating_mul(factor);
             if top >= most || top == u64::MAX {
                 return top;
@@ -215,7 +215,7 @@ mod tests {
     fn an_axis_ends_at_a_short_number_above_the_highest_bar() {
         assert_eq!(round_up(0), 4);
         assert_eq!(round_up(9), 12);
-        assert_eq!(round_up(12_001), 20_000);
+        assert_eq!(round_up(12_001), 16_000);
         assert_eq!(round_up(u64::MAX), u64::MAX);
     }
 }

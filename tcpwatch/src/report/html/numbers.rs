@@ -77,12 +77,13 @@ pub(super) fn share(part: u64, whole: u64) -> String {
     }
 }
 
-/// `1 h 30 min`, `2 d`, `20 s`: its two largest units.
+/// `1 h 30 min`, `24 h`, `2 d`, `20 s`: its two largest units, days from two of them on.
 pub(super) fn span(span: Duration) -> String {
     let seconds = span.as_secs_f64().round() as u64;
+    let days = if seconds < 2 * 86_400 { 0 } else { seconds / 86_400 };
     let parts = [
-        (seconds / 86_400, "d"),
-        (seconds / 3_600 % 24, "h"),
+        (days, "d"),
+        ((seconds - days * 86_400) / 3_600, "h"),
         (seconds / 60 % 60, "min"),
         (seconds % 60, "s"),
     ];
@@ -128,8 +129,8 @@ mod tests {
 
     #[test]
     fn a_span_shows_its_two_largest_units() {
-        assert_eq!(span(Duration::from_secs(86_400)), "1 d");
-        assert_eq!(span(Duration::from_secs(86_400 + 3_660)), "1 d 1 h");
+        assert_eq!(span(Duration::from_secs(86_400)), "24 h");
+        assert_eq!(span(Duration::from_secs(3 * 86_400 + 3_660)), "3 d 1 h");
         assert_eq!(span(Duration::from_millis(19_999)), "20 s");
         assert_eq!(span(Duration::from_secs(5_400)), "1 h 30 min");
         assert_eq!(span(Duration::ZERO), "0 s");

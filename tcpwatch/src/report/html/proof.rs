@@ -18,23 +18,23 @@ pub(super) fn section(out: &mut Markup, page: &Page<'_>) {
         <table class=\"outcomes\"><caption>What became of every packet</caption>\
         <thead><tr><th scope=\"col\">Outcome</th><th scope=\"col\" class=\"n\">Packets</th>\
         <th scope=\"col\" class=\"n\">Bytes</th></tr></thead>\n<tbody>\n");
-    let outcomes: [(&'static str, Counts); 7] = [
-        ("counted, in the tables below", totals.counted),
-        ("served: answers to clients", totals.served),
-        ("banned: to the operator\u{2019}s prefixes", totals.banned),
-        ("not from an own source", totals.other_source),
-        ("not IP", totals.not_ip),
-        ("malformed", totals.malformed),
-        ("no room left in the kernel table", totals.overflow),
+    let outcomes: [(&'static str, &'static str, Counts); 7] = [
+        ("counted", "in the tables below", totals.counted),
+        ("served", "answers to clients", totals.served),
+        ("banned", "to the operator\u{2019}s prefixes", totals.banned),
+        ("other source", "not from an own address", totals.other_source),
+        ("not IP", "neither IPv4 nor IPv6", totals.not_ip),
+        ("malformed", "IP by name, but unreadable", totals.malformed),
+        ("overflow", "no room left in the kernel table", totals.overflow),
     ];
-    for (at, (label, counts)) in outcomes.into_iter().enumerate() {
+    for (at, (label, meaning, counts)) in outcomes.into_iter().enumerate() {
         put!(out; "<tr><th scope=\"row\">");
         out.raw(if at == 0 {
             ""
         } else {
             "<span class=\"sign\">+</span> "
         });
-        put!(out; (label), "</th>");
+        put!(out; (label), " <span class=\"meaning\">", (meaning), "</span></th>");
         cells(out, counts);
         out.raw("</tr>\n");
     }
@@ -81,9 +81,9 @@ pub(super) fn section(out: &mut Markup, page: &Page<'_>) {
         )],
     );
     if let Some(filter) = &report.filter {
-        put!(out; "<li class=\"aside\">Of what was counted, <bdi>", (filter), "</bdi> is ",
+        put!(out; "<li><div>Of what was counted, <bdi>", (filter), "</bdi> is ",
             (numbers::thousands(report.matched.packets)), " packets, ", (numbers::thousands(report.matched.bytes)),
-            " bytes. The tables below come to this.</li>\n");
+            " bytes. The tables below come to this.</div></li>\n");
     }
     out.raw("</ul>\n</div>\n</section>\n");
 }

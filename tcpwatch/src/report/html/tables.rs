@@ -180,7 +180,7 @@ fn banned(out: &mut Markup, banned: &[Banned]) {
     put!(out; "<section aria-labelledby=\"banned\">\n<h2 id=\"banned\">Banned prefixes <span class=\"muted n\">",
         (numbers::thousands(banned.len() as u64)), "</span></h2>\n<p class=\"muted\">Left out of everything above, as configured; \
         of all traffic, whatever the question.</p>\n\
-        <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-labelledby=\"banned\"><table class=\"rows\"><thead><tr>");
+        <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-labelledby=\"banned\"><table class=\"rows few\"><thead><tr>");
     heading(out, "Prefix", "text", None);
     heading(out, "Packets", "number", Some("descending"));
     heading(out, "Bytes", "number", None);

@@ -227,7 +227,7 @@ fn the_page_has_its_parts_in_their_order() {
             "Sources",
         ]
     );
-    assert_eq!(find(&page, ".map path").len(), 174);
+    assert_eq!(find(&page, ".map path").len(), 175);
     assert_eq!(find(&page, ".map circle").len(), 1);
     assert_eq!(find(&page, ".chart").len(), 2);
     assert_eq!(find(&page, ".chart .bin").len(), 4);

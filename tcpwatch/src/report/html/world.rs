@@ -134,7 +134,7 @@ mod tests {
             .values()
             .filter(|shape| matches!(shape, Shape::Path(_)))
             .count();
-        assert_eq!((paths, shapes.len() - paths), (174, 71));
+        assert_eq!((paths, shapes.len() - paths), (175, 70));
         for (code, shape) in &shapes {
             assert!(
                 code.len() == 2 && code.bytes().all(|byte| byte.is_ascii_uppercase()),
