@@ -59,7 +59,11 @@ fn a_day_renders_without_a_request_or_a_complaint_on_every_screen() {
         browser.open(&paper.file);
         assert_eq!(browser.requests(), [format!("file://{}", paper.file.display())]);
         assert_eq!(browser.complaints(), Vec::<String>::new());
-        assert_eq!(browser.value(TOO_WIDE), json!(0), "pixels that the page is wider than a screen of {width}");
+        assert_eq!(
+            browser.value(TOO_WIDE),
+            json!(0),
+            "pixels that the page is wider than a screen of {width}"
+        );
         let ground = browser.value("getComputedStyle(document.body).backgroundColor");
         assert_eq!(
             ground,

@@ -42,7 +42,8 @@ pub struct Question {
     pub usual: usize,
     /// The zone of days and hours.
     pub zone: TimeZone,
-    /// Whether hours are wanted where they are kept, for the heat map, however long the period is.
+    /// Whether the report is for a page: hours are wanted where they are kept, for the heat map, however long the period is, and
+    /// all countries, for the map.
     pub hours: bool,
 }
 
@@ -215,6 +216,8 @@ fn assemble(fold: &Fold<'_>, question: &Question, plan: &Plan, buckets: &[Bucket
     let top = |by: Dimension| match (question.top, by) {
         (Some(top), _) => top,
         (None, Dimension::Hour | Dimension::Day) => usize::MAX,
+        // There are no more than 300, and the map shows those that are in the section.
+        (None, Dimension::Country) if question.hours => usize::MAX,
         (None, _) => question.usual,
     };
     let sections = question

@@ -38,7 +38,7 @@ pub struct Arguments {
     #[arg(long, value_name = "TIME")]
     to: Option<String>,
 
-    /// The sections, in this order; default: country,network,destination, with --for: network,destination,source
+    /// The sections, in this order; default: country,network,destination, with --for: network,destination,source; as HTML all four
     #[arg(long, value_enum, num_args = 1.., value_delimiter = ',', value_name = "WHAT")]
     by: Vec<Dimension>,
 
@@ -55,7 +55,7 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value_t)]
     sort: Sort,
 
-    /// Rows in each section; default: 10 as text, 50 as HTML, 1000 as JSON and CSV; hours and days all
+    /// Rows in each section; default: 10 as text, 50 as HTML (countries all), 1000 as JSON and CSV; hours and days all
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     top: Option<u32>,
 
@@ -210,10 +210,16 @@ fn answer(arguments: &Arguments, now: &ZonedDateTime) -> Result<Report, ReportEr
 
 /// Each section once.
 fn sections(arguments: &Arguments, has_target: bool) -> Vec<Dimension> {
-    let usual: &[Dimension] = if has_target {
-        &[Dimension::Network, Dimension::Destination, Dimension::Source]
-    } else {
-        &[Dimension::Country, Dimension::Network, Dimension::Destination]
+    let usual: &[Dimension] = match (arguments.format, has_target) {
+        // The page's map is made from countries.
+        (Format::Html, _) => &[
+            Dimension::Country,
+            Dimension::Network,
+            Dimension::Destination,
+            Dimension::Source,
+        ],
+        (_, true) => &[Dimension::Network, Dimension::Destination, Dimension::Source],
+        (_, false) => &[Dimension::Country, Dimension::Network, Dimension::Destination],
     };
     let asked = if arguments.by.is_empty() {
         usual

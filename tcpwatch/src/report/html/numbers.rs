@@ -2,30 +2,16 @@
 
 use std::time::Duration;
 
-/// `12,345`.
-pub(super) fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
-/// `999 B`, `1.2 kB`: decimal units.
-pub(super) fn bytes(bytes: u64) -> String {
-    scaled(bytes as f64, ["B", "kB", "MB", "GB", "TB", "PB", "EB"])
-}
+use crate::sink::text;
+pub(super) use crate::sink::text::{bytes, thousands};
 
 /// `4.9 Mbit/s` of so many bytes in so many seconds.
 pub(super) fn bit_rate(bytes: u64, seconds: f64) -> String {
-    let units = [
-        "bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s", "Pbit/s", "Ebit/s",
-    ];
-    scaled(bytes as f64 * 8.0 / seconds, units)
+    if seconds > 0.0 {
+        text::bit_rate(bytes, seconds)
+    } else {
+        "\u{2013}".to_owned()
+    }
 }
 
 /// `1,234`, below a hundred `12.3`.
@@ -41,39 +27,16 @@ pub(super) fn rate(value: f64) -> String {
 
 /// `250`, `2.5k`, `1M`: what an axis says.
 pub(super) fn short(value: u64) -> String {
-    let text = scaled(value as f64, ["", "k", "M", "G", "T", "P", "E"]);
-    text.replace(".0 ", " ").replace(' ', "")
-}
-
-/// One decimal from a thousand on. What rounds up to 1000.0 of a unit is 1.0 of the next.
-fn scaled(value: f64, units: [&str; 7]) -> String {
-    if !value.is_finite() {
-        return "\u{2013}".to_owned();
-    }
-    if value < 999.5 {
-        return format!("{value:.0} {}", units[0]);
-    }
-    let mut value = value / 1000.0;
-    let mut at = 1;
-    while value >= 999.95 && at + 1 < units.len() {
-        value /= 1000.0;
-        at += 1;
-    }
-    format!("{value:.1} {}", units[at])
+    // The same as for bytes, without their letter.
+    bytes(value).replace(".0 ", " ").replace([' ', 'B'], "")
 }
 
 /// `12.3 %`; a part that is there never reads as 0.0 %, one that is not all never as 100.0 %.
 pub(super) fn share(part: u64, whole: u64) -> String {
-    if whole == 0 {
-        return "\u{2013}".to_owned();
-    }
-    let percent = part as f64 * 100.0 / whole as f64;
-    if part > 0 && percent < 0.05 {
-        "<0.1 %".to_owned()
-    } else if part < whole && percent >= 99.95 {
-        ">99.9 %".to_owned()
-    } else {
-        format!("{percent:.1} %")
+    match text::share(part, whole) {
+        share if share.is_empty() => "\u{2013}".to_owned(),
+        share if part < whole && share == "100.0 %" => ">99.9 %".to_owned(),
+        share => share,
     }
 }
 
