@@ -240,7 +240,7 @@ impl Browser {
             Some("Network.requestWillBeSent") => self.requests.push(text(&parameters["request"]["url"])),
             Some("Log.entryAdded") => self.complaints.push(text(&parameters["entry"]["text"])),
             Some("Runtime.exceptionThrown") => {
-                self.complaints.push(parameters["exceptionDetails"].to_string())
+                self.complaints.push(parameters["exceptionDetails"].to_string());
             }
             Some("Runtime.consoleAPICalled") => self.complaints.push(parameters["args"].to_string()),
             Some("Page.loadEventFired") => self.loaded = true,

@@ -58,7 +58,7 @@ pub(super) fn figures(out: &mut Markup, page: &Page<'_>) {
         out,
         "Packets",
         &numbers::thousands(sum.packets),
-        [
+        &[
             of_all(sum.packets, report.all.packets),
             Some(format!(
                 "{}/s on average",
@@ -74,7 +74,7 @@ pub(super) fn figures(out: &mut Markup, page: &Page<'_>) {
         out,
         "Bytes",
         &numbers::bytes(sum.bytes),
-        [
+        &[
             of_all(sum.bytes, report.all.bytes),
             Some(format!("{} on average", numbers::bit_rate(sum.bytes, seconds))),
             busiest(page, |sum| sum.bytes).map(|(most, when)| {
@@ -99,7 +99,7 @@ pub(super) fn figures(out: &mut Markup, page: &Page<'_>) {
                 out,
                 label,
                 &numbers::thousands(counted),
-                [
+                &[
                     of_all(counted, all.unwrap_or(0)),
                     Some(format!("{minute}/min on average")),
                     None,
@@ -115,12 +115,12 @@ pub(super) fn figures(out: &mut Markup, page: &Page<'_>) {
         out,
         "Destinations",
         &numbers::thousands(report.destinations),
-        [Some("distinct addresses".to_owned()), per_destination, None],
+        &[Some("distinct addresses".to_owned()), per_destination, None],
     );
     out.raw("</dl>\n");
 }
 
-fn figure(out: &mut Markup, label: &'static str, value: &str, notes: [Option<String>; 3]) {
+fn figure(out: &mut Markup, label: &'static str, value: &str, notes: &[Option<String>; 3]) {
     put!(out; "<div><dt>", (label), "</dt><dd><span class=\"value\">", (value), "</span>");
     for note in notes.iter().flatten() {
         put!(out; "<span class=\"note\">", (note), "</span>");
