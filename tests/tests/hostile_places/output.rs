@@ -13,7 +13,7 @@ use tcpwatch::kernel::drain::Moment;
 use tcpwatch::kernel::policy::to_address;
 use tcpwatch::pipeline::assemble::{self, Identity, Interval};
 use tcpwatch::record::{Record, WatchedInterface};
-use tcpwatch::sink::{Format, Style, encoder};
+use tcpwatch::sink::{PIECE_BYTES, Pieces, Format, Style, encoder};
 use tcpwatch::tally::Tally;
 use tcpwatch_common::{Counts, FlowKey, Outcome};
 use tcpwatch_tests::mmdb::{Data, File, To, kind};
@@ -206,7 +206,16 @@ fn made() -> Made {
 }
 
 fn encoded(record: &Record, format: Format, style: &Style) -> String {
-    String::from_utf8(encoder(format, style).encode(record)).unwrap()
+    let encoder = encoder(format, style);
+    let mut bytes = encoder.heading().as_bytes().to_vec();
+    let mut take = |piece: &[u8]| {
+        bytes.extend_from_slice(piece);
+        Ok(())
+    };
+    let mut pieces = Pieces::new(PIECE_BYTES, &mut take);
+    encoder.encode(record, &mut pieces).unwrap();
+    pieces.finish().unwrap();
+    String::from_utf8(bytes).unwrap()
 }
 
 fn style(width: usize) -> Style {
