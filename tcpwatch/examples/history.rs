@@ -17,9 +17,7 @@ use std::time::Instant;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use tcpwatch::history::{Bounds, Reader, Store};
-use tcpwatch::record::{
-    BannedPrefix, Destination, GeoFile, Place, Record, RecordTotals, SCHEMA, Scope, WatchedInterface,
-};
+use tcpwatch::record::{BannedPrefix, Destination, GeoFile, Place, Record, RecordTotals, SCHEMA, Scope};
 use tcpwatch::report::{Dimension, Filter, Groups, Period, Question, Sort, ask};
 use tcpwatch_common::Counts;
 
@@ -129,10 +127,7 @@ impl Traffic {
             end,
             seconds: seconds as f64,
             partial: false,
-            interfaces: vec![WatchedInterface {
-                name: "eth0".into(),
-                attach: "tcx".into(),
-            }],
+            interfaces: vec![],
             totals: RecordTotals {
                 seen: Counts {
                     packets: counted.packets + banned.packets,

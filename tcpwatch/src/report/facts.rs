@@ -1,11 +1,10 @@
 //! The answer to `--for`: what the numbers say of the target.
 
-use foldhash::{HashMap, HashMapExt as _};
 use jiff::tz::TimeZone;
 
 use crate::history::Bucket;
 use crate::report::axis::{Axis, By};
-use crate::report::bins::timestamp;
+use crate::report::bins::{DAY, timestamp};
 use crate::report::findings::{self, Numbers};
 use crate::report::fold::{Fold, Window};
 use crate::report::{Dimension, Facts, Filter, Part, Previous, Rate, Sum, snippets};
@@ -39,7 +38,8 @@ pub(super) fn facts(fold: &Fold<'_>, basis: &Basis<'_>) -> Facts {
         axis.map(|axis| axis.parts(&fold.tables, basis.zone))
             .unwrap_or_default()
     };
-    let windows = windows(fold, basis.buckets);
+    let level = level(&fold.windows);
+    let windows = windows(fold, level);
     let recorded: u64 = basis.buckets.iter().map(|bucket| bucket.length_ms).sum();
     let rate = |of: fn(&Sum) -> Option<u64>| rate(&windows, recorded, of);
     let mut domains = parts(By::Dimension(Dimension::Name));
@@ -59,7 +59,7 @@ pub(super) fn facts(fold: &Fold<'_>, basis: &Basis<'_>) -> Facts {
     let packets = rate(|sum| Some(sum.packets)).unwrap_or(Rate {
         mean: 0.0,
         peak: 0.0,
-        peak_end: timestamp(0),
+        peak_end: timestamp(basis.buckets.last().map_or(0, |bucket| bucket.end_ms)),
         peak_seconds: 0.0,
     });
     let numbers = Numbers {
@@ -69,7 +69,7 @@ pub(super) fn facts(fold: &Fold<'_>, basis: &Basis<'_>) -> Facts {
         hours: &hours,
         recorded_hours: recorded_hours(basis),
         windows: &windows,
-        recorded_windows: recorded_windows(basis.buckets),
+        recorded_windows: recorded_windows(basis.buckets, level),
         unplaced: fold.heat_unplaced,
         zone: basis.zone,
     };
@@ -112,9 +112,27 @@ fn summed_up(left: &[Part]) -> Option<Part> {
     (!left.is_empty()).then_some(rest)
 }
 
-/// Each once, as long as was recorded of it.
-fn windows(fold: &Fold<'_>, buckets: &[Bucket]) -> Vec<Window> {
+/// The longest buckets of the period, when they are hours or days: peaks are compared among equals, so shorter windows are then joined
+/// to as long ones.
+fn level(windows: &[Window]) -> Option<i64> {
+    let longest = windows.iter().map(|window| window.length_ms).max()?;
+    [DAY, HOUR].into_iter().find(|level| longest >= *level)
+}
+
+/// The end of the hour or the day that ends at a moment or holds it.
+fn end_of(end_ms: i64, level: i64) -> i64 {
+    ((end_ms - 1).div_euclid(level) + 1) * level
+}
+
+/// Each once.
+fn windows(fold: &Fold<'_>, level: Option<i64>) -> Vec<Window> {
     let mut windows = fold.windows.clone();
+    if let Some(level) = level {
+        for window in windows.iter_mut().filter(|window| window.length_ms < level) {
+            window.end_ms = end_of(window.end_ms, level);
+            window.length_ms = level;
+        }
+    }
     windows.sort_by_key(|window| (window.end_ms, window.length_ms));
     windows.dedup_by(|next, window| {
         let same = (next.end_ms, next.length_ms) == (window.end_ms, window.length_ms);
@@ -123,21 +141,6 @@ fn windows(fold: &Fold<'_>, buckets: &[Bucket]) -> Vec<Window> {
         }
         same
     });
-    let recorded: HashMap<i64, u64> = buckets
-        .iter()
-        .map(|bucket| (bucket.end_ms, bucket.length_ms))
-        .fold(HashMap::new(), |mut recorded, (end_ms, length_ms)| {
-            *recorded.entry(end_ms).or_insert(0) += length_ms;
-            recorded
-        });
-    for window in windows.iter_mut().filter(|window| window.length_ms >= HOUR) {
-        if let Some(length) = recorded
-            .get(&window.end_ms)
-            .and_then(|ms| i64::try_from(*ms).ok())
-        {
-            window.length_ms = window.length_ms.min(length.max(1));
-        }
-    }
     windows
 }
 
@@ -174,15 +177,13 @@ fn recorded_hours(basis: &Basis<'_>) -> [bool; 24] {
 }
 
 /// How many windows there are, with traffic to the target or without.
-fn recorded_windows(buckets: &[Bucket]) -> usize {
+fn recorded_windows(buckets: &[Bucket], level: Option<i64>) -> usize {
     let mut ends: Vec<i64> = buckets
         .iter()
-        .map(|bucket| {
-            if bucket.intervals == 1 && bucket.length_ms < MINUTE as u64 {
-                ((bucket.end_ms - 1).div_euclid(MINUTE) + 1) * MINUTE
-            } else {
-                bucket.end_ms
-            }
+        .map(|bucket| match level {
+            Some(level) => end_of(bucket.end_ms, level),
+            None if bucket.length_ms < MINUTE as u64 => end_of(bucket.end_ms, MINUTE),
+            None => bucket.end_ms,
         })
         .collect();
     ends.sort_unstable();

@@ -100,7 +100,7 @@ fn shared_range(numbers: &Numbers<'_>) -> Option<String> {
         .iter()
         .filter_map(|part| Some((network(part)?, part.share)))
         .collect();
-    networks.sort_by(|a, b| a.0.cmp(&b.0));
+    networks.sort_by_key(|(network, _)| *network);
     let shared = networks
         .chunk_by(|a, b| a.0 == b.0)
         .max_by_key(|together| together.len())

@@ -219,9 +219,9 @@ fn nftables(listed: &[IpNet]) -> String {
     text.push_str("  chain output {\n    type route hook output priority mangle;\n");
     text.push_str(&rules);
     text.push_str("  }\n}\n");
-    write!(
+    writeln!(
         text,
-        "# ip rule add fwmark {MARK} table 100; ip -6 rule add fwmark {MARK} table 100\n"
+        "# ip rule add fwmark {MARK} table 100; ip -6 rule add fwmark {MARK} table 100"
     )
     .unwrap_or_default();
     text

@@ -9,9 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use tcpwatch_common::Counts;
 
 use crate::history::{Bounds, Reader, Store};
-use crate::record::{
-    BannedPrefix, Destination, GeoFile, Place, Record, RecordTotals, SCHEMA, Scope, WatchedInterface,
-};
+use crate::record::{BannedPrefix, Destination, GeoFile, Place, Record, RecordTotals, SCHEMA, Scope};
 use crate::report::{Dimension, Filter, Groups, Period, Question, Report, Sort, ask};
 
 mod answer;
@@ -135,10 +133,7 @@ fn lasting(seq: u64, end: Timestamp, seconds: f64, mut destinations: Vec<Destina
         end,
         seconds,
         partial: false,
-        interfaces: vec![WatchedInterface {
-            name: "eth0".into(),
-            attach: "tcx".into(),
-        }],
+        interfaces: vec![],
         totals: RecordTotals {
             seen: counted,
             counted,

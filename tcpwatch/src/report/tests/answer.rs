@@ -304,3 +304,48 @@ fn snippets_are_what_the_programs_read() {
          0x7477\n  }\n}\n# ip rule add fwmark 0x7477 table 100; ip -6 rule add fwmark 0x7477 table 100\n"
     );
 }
+
+#[test]
+fn where_only_hours_are_kept_peaks_are_those_of_hours() {
+    // Three hours; the busiest minute is in the first one, the busiest hour is the second.
+    let written = minutes(3, |minute| {
+        let packets = match minute {
+            30 => 1000,
+            60..120 => 40,
+            _ => 10,
+        };
+        vec![google("142.250.74.78", "198.51.100.7", packets)]
+    });
+    let bounds = Bounds {
+        intervals: std::time::Duration::from_secs(70 * 60),
+        ..Bounds::default()
+    };
+    // Intervals of the last hour are kept.
+    written.tidy("2026-01-02T03:02:00Z", bounds);
+    let (report, facts) = facts(&written, "2026-01-02T00:00:00Z", "2026-01-02T03:00:00Z", "google");
+    assert_eq!(report.matched.packets, 59 * 10 + 1000 + 60 * 40 + 60 * 10);
+    assert_eq!((facts.packets.peak, facts.packets.peak_seconds), (40.0, 3600.0));
+    assert_eq!(facts.packets.peak_end, time("2026-01-02T02:00:00Z"));
+}
+
+#[test]
+fn nothing_that_matches_is_said_to_be_nothing() {
+    let written = minutes(1, |_| vec![other(10)]);
+    let (report, facts) = facts(
+        &written,
+        "2026-01-02T00:00:00Z",
+        "2026-01-02T01:00:00Z",
+        "netflix",
+    );
+    assert_eq!((facts.packets.mean, facts.packets.peak), (0.0, 0.0));
+    let look = crate::report::Look {
+        width: 80,
+        colour: false,
+        zone: TimeZone::UTC,
+    };
+    let text = crate::report::text(&report, &look);
+    assert!(
+        text.contains("packets a minute    none in all that was recorded\n"),
+        "{text}"
+    );
+}

@@ -62,7 +62,7 @@ fn records() -> impl Strategy<Value = Vec<Record>> {
         for (seq, (mut rows, seconds, gap)) in all.into_iter().enumerate() {
             rows.sort_by_key(|row| (row.address, row.source));
             rows.dedup_by_key(|row| (row.address, row.source));
-            end = end + SignedDuration::from_secs(seconds + gap);
+            end += SignedDuration::from_secs(seconds + gap);
             let record = lasting(seq as u64 + 1, end, seconds as f64, rows);
             records.push(with_banned(record, "203.0.113.0/24", 3, 300));
         }

@@ -1,6 +1,7 @@
 //! The answer to `--for`, in words.
 
-use crate::report::text::{Page, clean, fill, local_time, rate, sentence_share, spark};
+use crate::report::text::Page;
+use crate::report::text::words::{clean, fill, local_time, rate, sentence_share, spark};
 use crate::report::{Facts, Part, Previous, Rate};
 use crate::sink::text::{bytes, share, thousands};
 
@@ -14,12 +15,12 @@ pub(super) fn lines(page: &Page<'_>) -> Vec<String> {
     let Some(facts) = &page.report.facts else {
         return Vec::new();
     };
-    let mut lines = page.bold(vec![String::new(), "WHAT THE NUMBERS SAY".to_owned()]);
+    let mut lines = page.bold(&[String::new(), "WHAT THE NUMBERS SAY".to_owned()]);
     for (head, text) in sayings(page, facts) {
         lines.extend(fill(&format!("{head:HEAD$}"), &text, page.width));
     }
     let list = |title: &str, texts: Vec<String>| {
-        let mut lines = page.bold(vec![String::new(), title.to_owned()]);
+        let mut lines = page.bold(&[String::new(), title.to_owned()]);
         for text in texts {
             lines.extend(fill("- ", &text, page.width));
         }
@@ -34,7 +35,7 @@ pub(super) fn lines(page: &Page<'_>) -> Vec<String> {
         lines.extend(list("PATTERNS IN IT", texts));
     }
     if !facts.snippets.is_empty() {
-        lines.extend(page.bold(vec![
+        lines.extend(page.bold(&[
             String::new(),
             "CONFIGURATION TO COPY (nothing of it is applied)".to_owned(),
         ]));
@@ -113,6 +114,9 @@ fn sayings(page: &Page<'_>, facts: &Facts) -> Vec<(&'static str, String)> {
 }
 
 fn per_minute(page: &Page<'_>, of: &Rate) -> String {
+    if of.peak == 0.0 {
+        return "none in all that was recorded".to_owned();
+    }
     let bucket = match of.peak_seconds {
         60.0 => "minute".to_owned(),
         ..3000.0 => format!("interval of {:.0} s", of.peak_seconds),

@@ -2,7 +2,7 @@
 
 use unicode_width::UnicodeWidthStr as _;
 
-use crate::report::text::{cell, clean, plural, spark, step, title};
+use crate::report::text::words::{cell, clean, plural, spark, step, title};
 use crate::report::{Dimension, Report, Section, Sum};
 use crate::sink::text::{bar, bytes, share, thousands};
 
