@@ -13,7 +13,7 @@ use tcpwatch::kernel::drain::Moment;
 use tcpwatch::kernel::policy::to_address;
 use tcpwatch::pipeline::assemble::{self, Identity, Interval};
 use tcpwatch::record::{Record, WatchedInterface};
-use tcpwatch::sink::{PIECE_BYTES, Pieces, Format, Style, encoder};
+use tcpwatch::sink::{Format, PIECE_BYTES, Pieces, Style, encoder};
 use tcpwatch::tally::Tally;
 use tcpwatch_common::{Counts, FlowKey, Outcome};
 use tcpwatch_tests::mmdb::{Data, File, To, kind};
