@@ -7,6 +7,11 @@ use jiff::Timestamp;
 use crate::record::Record;
 use crate::sink::{Encode, Pieces};
 
+/// What a formula may begin with in a spreadsheet; some take the full-width signs for the same.
+const FORMULA: [char; 10] = [
+    '=', '+', '-', '@', '\t', '\r', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}',
+];
+
 const HEADING: &str = "row,start,end,seq,partial,name,source,interface,packets,bytes,scope,country,country_name,\
     balanced,city,asn,network,anycast\n";
 
@@ -125,7 +130,7 @@ fn time(time: Timestamp) -> String {
 
 /// `text` so that a spreadsheet does not take it for a formula: an apostrophe goes in front of what could be one.
 pub(crate) fn harmless(text: String) -> String {
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+    if text.starts_with(FORMULA) {
         format!("'{text}")
     } else {
         text
@@ -182,7 +187,7 @@ mod tests {
             lines.contains(",'@sum,1,1,global,US,\"'=HYPERLINK(\"\"http://x\"\",\"\"y\"\")\",true"),
             "{lines}"
         );
-        for start in ["=", "+", "-", "@", "\t", "\r"] {
+        for start in FORMULA {
             assert_eq!(harmless(format!("{start}1")), format!("'{start}1"));
         }
         assert_eq!(harmless("Germany".to_owned()), "Germany");
