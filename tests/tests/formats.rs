@@ -172,9 +172,10 @@ fn csv_has_one_heading_and_a_row_for_every_number() {
         .collect();
     assert_eq!(
         ended.stdout[0],
-        "row,start,end,seq,partial,name,source,interface,packets,bytes,scope,country,country_name,balanced"
+        "row,start,end,seq,partial,name,source,interface,packets,bytes,scope,country,country_name,balanced,city,asn,network,\
+         anycast"
     );
-    assert!(rows.iter().all(|row| row.len() == 14), "{:#?}", ended.stdout);
+    assert!(rows.iter().all(|row| row.len() == 18), "{:#?}", ended.stdout);
     let short: Vec<String> = rows[1..]
         .iter()
         .map(|row| {
