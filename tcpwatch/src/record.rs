@@ -2,18 +2,23 @@
 //!
 //! Pure data. It knows neither the kernel nor where it is written to.
 
+mod read;
+#[cfg(test)]
+pub(crate) mod sample;
+
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use tcpwatch_common::{Counts, Outcome, Totals};
 
 /// The version of the record's form that this program writes.
 pub const SCHEMA: u32 = 1;
 
 /// One interval: where the outgoing traffic went, and the proof that nothing is missing.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record {
     /// Version of this form: [`SCHEMA`].
     pub schema: u32,
@@ -55,16 +60,16 @@ pub struct Record {
 }
 
 /// An interface as it was watched.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WatchedInterface {
     /// Its name.
     pub name: Arc<str>,
     /// How the program is attached: `tcx` or `clsact`.
-    pub attach: &'static str,
+    pub attach: Cow<'static, str>,
 }
 
 /// Packets and bytes of every outcome.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordTotals {
     /// Everything that left through the interfaces; the sum of all others.
     #[serde(with = "counts")]
@@ -109,7 +114,7 @@ impl From<&Totals> for RecordTotals {
 }
 
 /// A place database in use.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GeoFile {
     /// Its path.
     pub file: Arc<str>,
@@ -121,7 +126,8 @@ pub struct GeoFile {
 }
 
 /// What was sent to one address from one own source.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(from = "read::Destination")]
 pub struct Destination {
     /// Where to.
     pub address: IpAddr,
@@ -236,7 +242,7 @@ impl Scope {
 }
 
 /// What went to one of the operator's prefixes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BannedPrefix {
     /// The prefix.
     pub prefix: ipnet::IpNet,
@@ -247,6 +253,7 @@ pub struct BannedPrefix {
 }
 
 mod counts {
+    pub(super) use super::read::counts as deserialize;
     use super::{Counts, Serializer};
     use serde::ser::SerializeStruct as _;
 

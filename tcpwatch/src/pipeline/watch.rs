@@ -231,7 +231,7 @@ impl Watch {
     pub fn for_record(&self) -> Vec<WatchedInterface> {
         let entry = |watched: &Watched| WatchedInterface {
             name: Arc::clone(&watched.interface.name),
-            attach: watched.attachment.hook.name(),
+            attach: watched.attachment.hook.name().into(),
         };
         self.watched.values().map(entry).collect()
     }

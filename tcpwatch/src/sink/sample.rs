@@ -34,7 +34,7 @@ pub(super) fn empty() -> Record {
         partial: false,
         interfaces: vec![WatchedInterface {
             name: "eth0".into(),
-            attach: "tcx",
+            attach: "tcx".into(),
         }],
         totals: RecordTotals::default(),
         skbs: 0,

@@ -23,7 +23,7 @@ fn realistic() -> Record {
     record.geo = sample::geo();
     record.interfaces.push(WatchedInterface {
         name: "wg0".into(),
-        attach: "tcx",
+        attach: "tcx".into(),
     });
     record.destinations = vec![
         sample::in_country("142.250.184.206", 9_000, 8_100_000, "US", "United States"),
@@ -351,7 +351,7 @@ proptest! {
             banned.iter().map(|(address, packets)| sample::banned(&format!("{address}/128"), *packets, *packets)).collect();
         record.interfaces = interfaces
             .iter()
-            .map(|name| WatchedInterface { name: name.as_str().into(), attach: "clsact" })
+            .map(|name| WatchedInterface { name: name.as_str().into(), attach: "clsact".into() })
             .collect();
         let [seen, counted, overflow, banned, served, other_source, malformed, not_ip] =
             totals.map(|packets| sample::counts(packets, packets));
