@@ -6,11 +6,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod aside;
+mod check;
 mod dictionary;
 mod keeper;
 mod path;
 mod plan;
 mod read;
+mod retention;
 mod rollup;
 mod schema;
 mod store;
@@ -19,6 +22,7 @@ mod tests;
 mod totals;
 mod traffic;
 
+pub use check::{Checked, check};
 pub use keeper::{Keeper, Outcome};
 pub use path::usual_path;
 pub use plan::{Plan, Resolution};

@@ -2,7 +2,6 @@
 //! and tidies up between them. Each record is written once, in order.
 
 use std::collections::VecDeque;
-use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -11,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use crate::history::aside::{is_busy, move_away};
 use crate::history::{Bounds, HistoryError, Store};
 use crate::record::Record;
 
@@ -28,7 +28,7 @@ const TIDY: Duration = Duration::from_secs(30);
 pub struct Outcome {
     /// In the history.
     pub written: u64,
-    /// Dropped because newer ones needed the room.
+    /// Dropped because newer ones needed the room, or because nothing like them can be kept.
     pub dropped: u64,
     /// Not written when the time was up.
     pub left: u64,
@@ -89,9 +89,11 @@ impl Keeper {
         let store = match Store::open(path, bounds) {
             Err(HistoryError::Damaged { source, .. }) => {
                 move_away(path, &source)?;
-                Store::open(path, bounds)?
+                Some(Store::open(path, bounds)?)
             }
-            opened => opened?,
+            // Another process has it for itself just now.
+            Err(HistoryError::Open { source, .. }) if is_busy(&source) => None,
+            opened => Some(opened?),
         };
         let shared = Arc::new(Shared {
             state: Mutex::default(),
@@ -101,8 +103,9 @@ impl Keeper {
             shared: Arc::clone(&shared),
             path: path.to_owned(),
             bounds,
-            store: Some(store),
+            store,
             last_call: false,
+            untidy: false,
         };
         let thread = thread::Builder::new()
             .name("history".to_owned())
@@ -173,12 +176,23 @@ struct Writer {
     store: Option<Store>,
     /// It was tried at once because the program ends.
     last_call: bool,
+    /// That the history cannot be tidied has been said.
+    untidy: bool,
+}
+
+/// What became of a record.
+enum End {
+    Written,
+    /// It can never be written.
+    Refused,
+    /// The program ends.
+    TimeUp,
 }
 
 /// Reports the end of the thread, even when it is a panic.
-struct End(Arc<Shared>);
+struct LastWord(Arc<Shared>);
 
-impl Drop for End {
+impl Drop for LastWord {
     fn drop(&mut self) {
         self.0.lock().ended = true;
         self.0.changed.notify_all();
@@ -187,12 +201,13 @@ impl Drop for End {
 
 impl Writer {
     fn run(mut self) {
-        let _end = End(Arc::clone(&self.shared));
+        let _last_word = LastWord(Arc::clone(&self.shared));
         while let Some(record) = self.next() {
-            if !self.get_in(&record) {
-                return;
+            match self.get_in(&record) {
+                End::Written => self.written(&record),
+                End::Refused => self.refused(),
+                End::TimeUp => return,
             }
-            self.written(&record);
         }
     }
 
@@ -227,42 +242,74 @@ impl Writer {
             return false;
         };
         match store.tidy(Timestamp::now()) {
-            Ok(more) => more,
+            Ok(more) => {
+                self.untidy = false;
+                more
+            }
+            Err(HistoryError::Damaged { source, .. }) => {
+                self.put_aside(&source);
+                false
+            }
             Err(error) => {
-                tracing::warn!("the history is not tidied now: {:#}", anyhow::Error::from(error));
+                if !std::mem::replace(&mut self.untidy, true) {
+                    tracing::warn!(
+                        "hours and days of the history wait, trying again: {:#}",
+                        anyhow::Error::from(error)
+                    );
+                }
                 false
             }
         }
     }
 
-    /// Writes a record, however often it takes. False: the time is up.
-    fn get_in(&mut self, record: &Record) -> bool {
+    fn put_aside(&mut self, why: &rusqlite::Error) {
+        self.store = None;
+        if let Err(error) = move_away(&self.path, why) {
+            tracing::error!("{:#}", anyhow::Error::from(error));
+        }
+    }
+
+    /// Writes a record, however often it takes.
+    fn get_in(&mut self, record: &Record) -> End {
         let mut failing = false;
         let mut backoff = *BACKOFF.start();
+        // A damaged or missing file is begun anew at once, but not over and over.
+        let mut begun_anew = false;
         loop {
             match self.attempt(record) {
                 Ok(()) => {
                     if failing {
                         tracing::info!("the history can be written again");
                     }
-                    return true;
+                    return End::Written;
+                }
+                Err(error @ HistoryError::TooLarge { .. }) => {
+                    tracing::error!("the history: {error}");
+                    return End::Refused;
                 }
                 Err(HistoryError::Damaged { source, .. }) => {
+                    self.put_aside(&source);
+                    if !std::mem::replace(&mut begun_anew, true) {
+                        continue;
+                    }
+                }
+                Err(error @ HistoryError::Gone { .. }) => {
                     self.store = None;
-                    if let Err(error) = move_away(&self.path, &source) {
-                        tracing::error!("{:#}", anyhow::Error::from(error));
+                    if !std::mem::replace(&mut begun_anew, true) {
+                        tracing::warn!("{error}: it is opened anew");
+                        continue;
                     }
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut failing, true) {
                         tracing::warn!("{:#}; records wait, trying again", anyhow::Error::from(error));
                     }
-                    // A file that was replaced or whose disk has gone is opened anew.
+                    // A disk that has gone may have come back.
                     self.store = None;
                 }
             }
             if !self.pause(backoff) {
-                return false;
+                return End::TimeUp;
             }
             backoff = (backoff * 2).min(*BACKOFF.end());
         }
@@ -273,7 +320,7 @@ impl Writer {
             Some(store) => store,
             None => self.store.insert(Store::open(&self.path, self.bounds)?),
         };
-        store.write(record).map(|_new_or_known| ())
+        store.write(record).map(|_new_known_or_too_old| ())
     }
 
     /// False: the time is up.
@@ -298,6 +345,14 @@ impl Writer {
         }
     }
 
+    fn refused(&self) {
+        let mut state = self.shared.lock();
+        state.outcome.dropped += 1;
+        state.writing = false;
+        drop(state);
+        self.shared.changed.notify_all();
+    }
+
     fn written(&self, record: &Record) {
         let lost = {
             let mut state = self.shared.lock();
@@ -313,34 +368,4 @@ impl Writer {
             );
         }
     }
-}
-
-/// Moves a damaged history out of the way, with what SQLite keeps beside it.
-fn move_away(path: &Path, why: &rusqlite::Error) -> Result<(), HistoryError> {
-    let stamp = Timestamp::now().as_second();
-    let with = |suffix: &str| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        PathBuf::from(name)
-    };
-    let aside = with(&format!(".damaged-{stamp}"));
-    tracing::error!(
-        "the history {} is damaged ({why}): it is moved to {}, and a new one is begun",
-        path.display(),
-        aside.display()
-    );
-    for suffix in ["", "-wal", "-shm"] {
-        let mut to = aside.as_os_str().to_owned();
-        to.push(suffix);
-        match std::fs::rename(with(suffix), to) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                return Err(HistoryError::MoveAway {
-                    path: path.to_owned(),
-                    source,
-                });
-            }
-            Ok(()) | Err(_) => {}
-        }
-    }
-    Ok(())
 }

@@ -103,12 +103,31 @@ impl Reader {
         connection.execute_batch("BEGIN")?;
         let progress = Progress::read(&connection)?;
         Ok(Self {
-            known: known(&connection)?,
+            known: known_places(&connection)?,
             origins: origins(&connection)?,
             names: names(&connection)?,
             progress,
             connection,
         })
+    }
+
+    pub(super) const fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    pub(super) const fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    pub(super) const fn known(&self) -> &HashMap<i64, Known> {
+        &self.known
+    }
+
+    /// Whether all that a row speaks of is there.
+    pub(super) fn knows(&self, place: i64, origin: i64, names: i64) -> bool {
+        self.known.contains_key(&place)
+            && self.origins.contains_key(&origin)
+            && (names == 0 || self.names.contains_key(&names))
     }
 
     /// When the first and the last bucket ended; none: there is nothing.
@@ -127,24 +146,6 @@ impl Reader {
             let first = [raw.0, hours.0, days.0].into_iter().flatten().min();
             let last = [raw.1, hours.1, days.1].into_iter().flatten().max();
             Ok(first.zip(last))
-        };
-        read().map_err(HistoryError::Read)
-    }
-
-    /// How many bytes the rows of the intervals take that ended after `from_ms` and not after `to_ms`; a row has about twenty.
-    ///
-    /// # Errors
-    /// The history cannot be read.
-    pub fn weight(&self, from_ms: i64, to_ms: i64) -> Result<u64, HistoryError> {
-        let read = || -> rusqlite::Result<u64> {
-            let bytes: i64 = self
-                .connection
-                .prepare_cached(
-                    "SELECT ifnull(sum(length(rows)), 0) FROM interval JOIN traffic_raw ON bucket = interval.id \
-                     WHERE end_ms > ? AND end_ms <= ?",
-                )?
-                .query_row([from_ms, to_ms], |row| row.get(0))?;
-            Ok(u64::try_from(bytes).unwrap_or(0))
         };
         read().map_err(HistoryError::Read)
     }
@@ -309,7 +310,7 @@ impl Reader {
     }
 }
 
-fn known(connection: &Connection) -> rusqlite::Result<HashMap<i64, Known>> {
+fn known_places(connection: &Connection) -> rusqlite::Result<HashMap<i64, Known>> {
     let mut texts: HashMap<String, Arc<str>> = HashMap::new();
     let mut text = |text: String| {
         (!text.is_empty())

@@ -10,7 +10,8 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
-use crate::history::dictionary::{self, Dictionary};
+use crate::history::dictionary::Dictionary;
+use crate::history::retention::{forget, forget_intervals, give_back, prune, used_bytes};
 use crate::history::totals::{COLUMNS, OF_INTERVAL, Totals};
 use crate::history::traffic::{Malformed, Traffic, banned_from_bytes, rows_from_bytes};
 use crate::history::{Bounds, damage};
@@ -21,11 +22,8 @@ pub(super) const DAY_MS: i64 = 86_400_000;
 /// After an hour's end, so that its last record is there: an interval may take a while to be written.
 const GRACE_MS: i64 = 60_000;
 
-/// Intervals that are deleted in one slice.
-const SLICE: i64 = 50;
-
-/// Pages that are given back to the file system in one slice.
-const GIVE_BACK: i64 = 500;
+/// Rows that are held while an hour or a day is made, some 100 bytes each.
+const MOST_ROWS: usize = 150_000;
 
 /// A resolution that is made from a finer one.
 pub(super) struct Level {
@@ -49,13 +47,24 @@ pub(super) const fn bucket_of(end_ms: i64, length: i64) -> i64 {
     (end_ms - 1).div_euclid(length)
 }
 
-/// Does the next piece of work. False: there is none.
+/// What a slice did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Slice {
+    /// There was nothing to do.
+    Nothing,
+    /// Something that was due.
+    Work,
+    /// Deleted something before its time, because the file is too large.
+    Cut,
+}
+
+/// Does the next piece of work.
 pub(super) fn slice(
     connection: &mut Connection,
     dictionary: &mut Dictionary,
     bounds: &Bounds,
     now_ms: i64,
-) -> rusqlite::Result<bool> {
+) -> rusqlite::Result<Slice> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // What is too large gives up its finest resolution first.
     let too_large = used_bytes(&transaction)? > bounds.bytes;
@@ -71,27 +80,18 @@ pub(super) fn slice(
             || forget(&transaction, &HOUR, until(bounds.hours))?
             || forget(&transaction, &DAY, until(bounds.days))?)
     };
-    let done = make_hour(&transaction, dictionary, bounds, now_ms)?
-        || make_day(&transaction, dictionary, bounds)?
-        || deleted()?
-        || prune(&transaction, dictionary)?;
+    let made =
+        make_hour(&transaction, dictionary, bounds, now_ms)? || make_day(&transaction, dictionary, bounds)?;
+    let deleted = !made && deleted()?;
+    let done = made || deleted || prune(&transaction, dictionary)?;
     transaction.commit()?;
-    Ok(done || give_back(connection)?)
-}
-
-/// Gives pages back to the file system when a quarter of the file is free: what is deleted in the usual course makes room for what
-/// comes next.
-fn give_back(connection: &Connection) -> rusqlite::Result<bool> {
-    let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    let (free, all) = (pragma("freelist_count")?, pragma("page_count")?);
-    if free <= GIVE_BACK || free <= all / 4 {
-        return Ok(false);
-    }
-    // It yields a row for each page, and ends early if they are not asked for.
-    let mut statement = connection.prepare(&format!("PRAGMA incremental_vacuum({GIVE_BACK})"))?;
-    let mut rows = statement.query(())?;
-    while rows.next()?.is_some() {}
-    Ok(pragma("freelist_count")? < free)
+    Ok(if deleted && too_large {
+        Slice::Cut
+    } else if done || give_back(connection)? {
+        Slice::Work
+    } else {
+        Slice::Nothing
+    })
 }
 
 fn as_ms(duration: std::time::Duration) -> i64 {
@@ -105,7 +105,7 @@ pub(super) fn get(connection: &Connection, what: &str) -> rusqlite::Result<Optio
         .optional()
 }
 
-fn set(transaction: &Transaction<'_>, what: &str, value: i64) -> rusqlite::Result<()> {
+pub(super) fn set(transaction: &Transaction<'_>, what: &str, value: i64) -> rusqlite::Result<()> {
     transaction
         .prepare_cached("INSERT OR REPLACE INTO progress (what, value) VALUES (?, ?)")?
         .execute(params![what, value])?;
@@ -133,6 +133,16 @@ pub(super) fn save(
 
 /// Adds up the traffic that a query yields, in the columns `banned` and `rows`.
 pub(super) fn load(connection: &Connection, sql: &str, of: (i64, i64)) -> rusqlite::Result<Traffic> {
+    load_bounded(connection, sql, of, &mut |_| Ok(()))
+}
+
+/// The same; `bound` is called after every bucket.
+fn load_bounded(
+    connection: &Connection,
+    sql: &str,
+    of: (i64, i64),
+    bound: &mut dyn FnMut(&mut Traffic) -> rusqlite::Result<()>,
+) -> rusqlite::Result<Traffic> {
     let mut traffic = Traffic::default();
     let mut select = connection.prepare_cached(sql)?;
     let mut rows = select.query([of.0, of.1])?;
@@ -143,6 +153,7 @@ pub(super) fn load(connection: &Connection, sql: &str, of: (i64, i64)) -> rusqli
         };
         let bytes = (row.get_ref(0)?.as_blob()?, row.get_ref(1)?.as_blob()?);
         add(bytes, &mut traffic).map_err(|Malformed| damage("the traffic of a bucket cannot be read"))?;
+        bound(&mut traffic)?;
     }
     Ok(traffic)
 }
@@ -184,16 +195,25 @@ fn make_hour(
     let next: Option<i64> = transaction
         .prepare_cached("SELECT min(end_ms) FROM interval WHERE end_ms > ?")?
         .query_row([done.map_or(i64::MIN, |done| done * HOUR_MS)], |row| row.get(0))?;
-    let Some(hour) = next.map(|end_ms| bucket_of(end_ms, HOUR_MS)) else {
-        return Ok(false);
+    let hour = match next.map(|end_ms| bucket_of(end_ms, HOUR_MS)) {
+        Some(hour) if hour < over => hour,
+        // All that is over is made, also the hours in which nothing was recorded: so that their day can be.
+        Some(_) | None if done.is_some_and(|done| done < over) => {
+            set(transaction, "hours_to", over)?;
+            return Ok(true);
+        }
+        Some(_) | None => return Ok(false),
     };
-    if hour >= over {
-        return Ok(false);
-    }
     let range = (hour * HOUR_MS, (hour + 1) * HOUR_MS);
-    let traffic = load(transaction, TRAFFIC_OF_INTERVALS, range)?;
     let totals = sum(transaction, &totals_of_intervals(), range)?;
-    make(transaction, dictionary, bounds, &HOUR, hour, traffic, &totals)?;
+    make(
+        transaction,
+        dictionary,
+        bounds,
+        (&HOUR, hour),
+        (TRAFFIC_OF_INTERVALS, range),
+        &totals,
+    )?;
     Ok(true)
 }
 
@@ -213,14 +233,19 @@ fn make_day(
     let Some(day) = next.map(|hour| hour.div_euclid(24)) else {
         return Ok(false);
     };
-    // Hours are made in order, and those without intervals skipped: the first of the next day tells that this one is over.
     if hours < (day + 1) * 24 {
         return Ok(false);
     }
     let range = (day * 24, (day + 1) * 24);
-    let traffic = load(transaction, TRAFFIC_OF_HOURS, range)?;
     let totals = sum(transaction, &totals_of_hours(), range)?;
-    make(transaction, dictionary, bounds, &DAY, day, traffic, &totals)?;
+    make(
+        transaction,
+        dictionary,
+        bounds,
+        (&DAY, day),
+        (TRAFFIC_OF_HOURS, range),
+        &totals,
+    )?;
     Ok(true)
 }
 
@@ -228,11 +253,21 @@ fn make(
     transaction: &Transaction<'_>,
     dictionary: &mut Dictionary,
     bounds: &Bounds,
-    level: &Level,
-    bucket: i64,
-    traffic: Traffic,
+    (level, bucket): (&Level, i64),
+    (sql, range): (&str, (i64, i64)),
     totals: &Totals,
 ) -> rusqlite::Result<()> {
+    let day = bucket_of((bucket + 1) * level.length, DAY_MS);
+    // Where every interval has other destinations, those with fewest packets so far go before the end of the hour.
+    let most = MOST_ROWS.max(bounds.top.saturating_mul(8));
+    let traffic = load_bounded(transaction, sql, range, &mut |traffic| {
+        if traffic.rows.len() <= most {
+            return Ok(());
+        }
+        traffic.fold(bounds.top.saturating_mul(4), |place| {
+            dictionary.reduced(transaction, day, place)
+        })
+    })?;
     save_folded(transaction, dictionary, bounds, level, bucket, traffic)?;
     let name = level.name;
     totals.write(transaction, &format!("total_{name}"), bucket)?;
@@ -282,121 +317,4 @@ pub(super) fn late(
         totals.write(transaction, &format!("total_{name}"), bucket)?;
     }
     Ok(())
-}
-
-/// Deletes intervals that ended at or before `until_ms`, the oldest first, if they have been rolled up. That they were written
-/// stays known.
-fn forget_intervals(transaction: &Transaction<'_>, until_ms: i64) -> rusqlite::Result<bool> {
-    let Some(hours) = get(transaction, "hours_to")? else {
-        return Ok(false);
-    };
-    let until = until_ms.min(hours.saturating_mul(HOUR_MS));
-    let mut select = transaction.prepare_cached(
-        "SELECT id, run, seq, end_ms FROM interval WHERE end_ms <= ?1 ORDER BY end_ms, id LIMIT ?2",
-    )?;
-    let gone: Vec<(i64, i64, i64, i64)> = select
-        .query_map(params![until, SLICE], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-        })?
-        .collect::<Result<_, _>>()?;
-    let Some((.., last_ms)) = gone.last().copied() else {
-        return Ok(false);
-    };
-    for (id, run, seq, _) in gone {
-        for statement in [
-            "DELETE FROM traffic_raw WHERE bucket = ?",
-            "DELETE FROM interval WHERE id = ?",
-        ] {
-            transaction.prepare_cached(statement)?.execute([id])?;
-        }
-        remember(transaction, run, seq)?;
-    }
-    let so_far = get(transaction, "raw_gone_ms")?.unwrap_or(i64::MIN);
-    set(transaction, "raw_gone_ms", last_ms.max(so_far))?;
-    Ok(true)
-}
-
-/// Notes that a record was written, as one of a range: the records of a run are numbered without gaps.
-fn remember(transaction: &Transaction<'_>, run: i64, seq: i64) -> rusqlite::Result<()> {
-    // The range that ends before it, and the one that begins after it.
-    let before: Option<i64> = transaction
-        .prepare_cached("SELECT first FROM written WHERE run = ?1 AND first < ?2 AND last = ?2 - 1 LIMIT 1")?
-        .query_row(params![run, seq], |row| row.get(0))
-        .optional()?;
-    let after: Option<i64> = transaction
-        .prepare_cached("DELETE FROM written WHERE run = ?1 AND first = ?2 + 1 RETURNING last")?
-        .query_row(params![run, seq], |row| row.get(0))
-        .optional()?;
-    transaction
-        .prepare_cached("INSERT OR REPLACE INTO written (run, first, last) VALUES (?, ?, ?)")?
-        .execute(params![run, before.unwrap_or(seq), after.unwrap_or(seq)])?;
-    Ok(())
-}
-
-/// Whether a record was written and its interval has been deleted since.
-pub(super) fn was_written(transaction: &Transaction<'_>, run: i64, seq: i64) -> rusqlite::Result<bool> {
-    transaction
-        .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM written WHERE run = ?1 AND first <= ?2 AND last >= ?2)",
-        )?
-        .query_row(params![run, seq], |row| row.get(0))
-}
-
-/// Whether the day in which an interval ended has been deleted.
-pub(super) fn is_gone(transaction: &Transaction<'_>, end_ms: i64) -> rusqlite::Result<bool> {
-    Ok(get(transaction, "days_gone")?.is_some_and(|gone| bucket_of(end_ms, DAY_MS) < gone))
-}
-
-/// Bytes of the file that are in use.
-fn used_bytes(transaction: &Transaction<'_>) -> rusqlite::Result<u64> {
-    let pragma = |name: &str| transaction.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    let pages = pragma("page_count")? - pragma("freelist_count")?;
-    Ok(u64::try_from(pages * pragma("page_size")?).unwrap_or(0))
-}
-
-/// Deletes the oldest bucket that ended at or before `until_ms`; hours only when their day is there.
-fn forget(transaction: &Transaction<'_>, level: &Level, until_ms: i64) -> rusqlite::Result<bool> {
-    let name = level.name;
-    let mut until = until_ms.div_euclid(level.length);
-    if level.length == HOUR_MS {
-        let Some(days) = get(transaction, "days_to")? else {
-            return Ok(false);
-        };
-        until = until.min(days.saturating_mul(24));
-    }
-    let oldest: Option<i64> = transaction
-        .prepare_cached(&format!("SELECT min(bucket) FROM total_{name} WHERE bucket < ?"))?
-        .query_row([until], |row| row.get(0))?;
-    let Some(bucket) = oldest else {
-        return Ok(false);
-    };
-    for table in ["traffic", "total"] {
-        transaction
-            .prepare_cached(&format!("DELETE FROM {table}_{name} WHERE bucket = ?"))?
-            .execute([bucket])?;
-    }
-    let so_far = get(transaction, &format!("{name}s_gone"))?.unwrap_or(i64::MIN);
-    set(transaction, &format!("{name}s_gone"), so_far.max(bucket + 1))?;
-    Ok(true)
-}
-
-/// Deletes what the dictionaries have for days that are gone in every resolution. False: there were none since the last time.
-fn prune(transaction: &Transaction<'_>, dictionary: &mut Dictionary) -> rusqlite::Result<bool> {
-    let first: Option<i64> = transaction
-        .prepare_cached(
-            "SELECT min(day) FROM (SELECT (min(end_ms) - 1) / 86400000 AS day FROM interval \
-             UNION ALL SELECT min(bucket) / 24 FROM total_hour UNION ALL SELECT min(bucket) FROM total_day)",
-        )?
-        .query_row((), |row| row.get(0))?;
-    // One less, because SQLite rounds towards zero.
-    let Some(first) = first.map(|day| day - 1) else {
-        return Ok(false);
-    };
-    if get(transaction, "pruned_to")?.is_some_and(|to| to >= first) {
-        return Ok(false);
-    }
-    set(transaction, "pruned_to", first)?;
-    dictionary::prune(transaction, first)?;
-    dictionary.forget();
-    Ok(true)
 }

@@ -169,7 +169,10 @@ fn prepare(mut connection: Connection, path: &Path, access: Access) -> Result<Co
         }
         // What a log that had to grow may keep for itself.
         connection.pragma_update(None, "journal_size_limit", 16_000_000)?;
-        connection.pragma_update(None, "cache_size", -4_000)
+        connection.pragma_update(None, "cache_size", -4_000)?;
+        // All that a record and its roll-ups need.
+        connection.set_prepared_statement_cache_capacity(64);
+        Ok(())
     };
     set(&connection).map_err(|error| named(path, error))?;
     Ok(connection)

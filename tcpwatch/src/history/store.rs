@@ -10,7 +10,8 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use tcpwatch_common::Counts;
 
 use crate::history::dictionary::Dictionary;
-use crate::history::rollup::{self, DAY_MS};
+use crate::history::retention;
+use crate::history::rollup::{self, DAY_MS, Slice};
 use crate::history::schema::{Access, open};
 use crate::history::totals::{number, outcomes};
 use crate::history::traffic::{Key, Sums, Traffic};
@@ -37,11 +38,14 @@ pub enum Written {
 /// A history that is written.
 pub struct Store {
     path: PathBuf,
-    /// Device and number of the file that is open.
-    file: Option<(u64, u64)>,
+    /// The file that is open, and its log.
+    file: Option<Identity>,
+    log: Option<Identity>,
     connection: Connection,
     bounds: Bounds,
     dictionary: Dictionary,
+    /// That something went before its time has been said.
+    cut: bool,
 }
 
 impl Store {
@@ -54,8 +58,10 @@ impl Store {
             path: path.to_owned(),
             connection: open(path, Access::Write)?,
             file: identity(path),
+            log: identity(&beside(path, "-wal")),
             bounds,
             dictionary: Dictionary::default(),
+            cut: false,
         })
     }
 
@@ -78,10 +84,14 @@ impl Store {
         if beyond_reason(record) {
             return Err(HistoryError::TooLarge { seq: record.seq });
         }
-        self.try_write(record).map_err(|error| {
+        let written = self.try_write(record).map_err(|error| {
             self.dictionary.forget();
             self.named(error)
-        })
+        });
+        if self.log.is_none() {
+            self.log = identity(&beside(&self.path, "-wal"));
+        }
+        written
     }
 
     fn named(&self, source: rusqlite::Error) -> HistoryError {
@@ -104,13 +114,13 @@ impl Store {
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
         let run = run(&transaction, record, day)?;
-        if rollup::was_written(&transaction, run, number(record.seq))? {
+        if retention::was_written(&transaction, run, number(record.seq))? {
             return Ok(Written::Known);
         }
         let Some(interval) = interval(&transaction, record, run)? else {
             return Ok(Written::Known);
         };
-        if rollup::is_gone(&transaction, end_ms)? {
+        if retention::is_gone(&transaction, end_ms)? {
             return Ok(Written::TooOld);
         }
         let traffic = traffic(&transaction, &mut self.dictionary, record, &self.bounds, day)?;
@@ -133,7 +143,7 @@ impl Store {
     /// # Errors
     /// It could not be written; the slice was not.
     pub fn tidy(&mut self, now: Timestamp) -> Result<bool, HistoryError> {
-        rollup::slice(
+        let slice = rollup::slice(
             &mut self.connection,
             &mut self.dictionary,
             &self.bounds,
@@ -142,12 +152,46 @@ impl Store {
         .map_err(|error| {
             self.dictionary.forget();
             self.named(error)
-        })
+        })?;
+        if slice == Slice::Cut && !std::mem::replace(&mut self.cut, true) {
+            tracing::warn!(
+                "the history {} has reached its size of {} MB: intervals go before their time, hours and days stay; raise --history-size, \
+                 or lower --history-top",
+                self.path.display(),
+                self.bounds.bytes / 1_000_000
+            );
+        }
+        Ok(slice != Slice::Nothing)
     }
 }
 
+impl Drop for Store {
+    /// The log of a file that was removed or replaced must not be taken for that of the file that has its name now. SQLite leaves
+    /// it where it is.
+    fn drop(&mut self) {
+        let log = beside(&self.path, "-wal");
+        if identity(&self.path) != self.file && self.log.is_some() && identity(&log) == self.log {
+            for file in [log, beside(&self.path, "-shm")] {
+                if let Err(error) = std::fs::remove_file(&file) {
+                    tracing::warn!("cannot remove {}: {error}", file.display());
+                }
+            }
+        }
+    }
+}
+
+/// What SQLite keeps beside a file.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Device and number.
+type Identity = (u64, u64);
+
 /// Which file has this name; none: no file.
-fn identity(path: &Path) -> Option<(u64, u64)> {
+fn identity(path: &Path) -> Option<Identity> {
     let file = std::fs::metadata(path).ok()?;
     Some((file.dev(), file.ino()))
 }
