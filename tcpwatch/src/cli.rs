@@ -4,11 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::config::history::HistoryArgs;
 use crate::enrich::Language;
 use crate::geo::{import, info, lookup, update};
+use crate::import as import_records;
 use crate::kernel::attach::AttachMode;
 use crate::report::command;
 use crate::sink::{Format, Grouping};
+use crate::verify;
 
 /// Counts where this server's outgoing traffic goes, in the kernel, exactly.
 #[derive(Debug, Parser)]
@@ -28,7 +31,11 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Watch interfaces and record where their packets go.
-    Run(RunArgs),
+    Run(Box<RunArgs>),
+    /// Check the books of record files and of the history
+    Verify(verify::Arguments),
+    /// Put records from files into the history
+    Import(import_records::Arguments),
     /// Say where addresses are, and keep the place databases
     Geo(GeoArgs),
     /// Sum up what the history has of a period, or answer a question about one network, site or country
@@ -111,6 +118,10 @@ pub struct RunArgs {
     /// Rows in each section of the table
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub top: usize,
+
+    /// The history.
+    #[command(flatten)]
+    pub history: HistoryArgs,
 
     /// How the program is attached to an interface
     #[arg(long, value_enum, default_value_t)]

@@ -2,6 +2,7 @@
 
 mod bans;
 pub mod file;
+pub mod history;
 pub mod periodic;
 
 use std::collections::BTreeSet;
@@ -18,6 +19,7 @@ use jiff::SignedDuration;
 
 use crate::cli::RunArgs;
 use crate::config::file::{File, FileError};
+use crate::config::history::{History, HistoryConfigError};
 use crate::config::periodic::Periodic;
 use crate::enrich::Selection;
 use crate::kernel::attach::AttachMode;
@@ -72,6 +74,8 @@ pub struct Config {
     pub format: Option<Format>,
     /// Where records are appended to.
     pub record: Option<PathBuf>,
+    /// Where a history is kept; none: nowhere.
+    pub history: Option<History>,
     /// Place databases.
     pub geo: Selection,
     /// Rows in each section of the table.
@@ -157,6 +161,9 @@ pub enum ConfigError {
         /// As typed.
         text: String,
     },
+    /// The history.
+    #[error(transparent)]
+    History(#[from] HistoryConfigError),
     /// The configuration file.
     #[error(transparent)]
     File(#[from] FileError),
@@ -217,6 +224,7 @@ impl Config {
             bans: bans.into(),
             format: args.format,
             record: args.record,
+            history: args.history.history()?,
             geo: Selection::new(&args.geo, args.language),
             top: args.top,
             by: each_once(args.by),

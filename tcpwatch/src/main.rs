@@ -1,7 +1,7 @@
 //! The command: dispatches, turns errors into one line and an exit status, and nothing else.
 
 use std::future::Future;
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -9,9 +9,11 @@ use tcpwatch::cli::{Cli, Command, GeoArgs, RunArgs};
 use tcpwatch::config::Config;
 use tcpwatch::geo::{self, Ending};
 use tcpwatch::kernel::memory;
+use tcpwatch::import;
 use tcpwatch::pipeline::{self, PipelineError};
 use tcpwatch::report::command;
 use tcpwatch::sink::wants_colour;
+use tcpwatch::verify;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Failed while running.
@@ -21,7 +23,9 @@ const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Run(args) => watch(args),
+        Command::Run(args) => watch(*args),
+        Command::Verify(args) => verify_books(&args),
+        Command::Import(args) => import_records(args),
         Command::Geo(args) => answer(args),
         Command::Report(args) => report(&args),
     }
@@ -31,8 +35,7 @@ fn main() -> ExitCode {
 fn answer(args: GeoArgs) -> ExitCode {
     let mut stderr = std::io::stderr();
     match geo::run(args.command, &mut std::io::stdout(), &mut stderr) {
-        Ok(Ending::Done) => ExitCode::SUCCESS,
-        Ok(Ending::Failed) => ExitCode::from(FAILED),
+        Ok(ending) => ended(ending),
         Err(error) => complain(&mut stderr, &error, USAGE),
     }
 }
@@ -45,6 +48,31 @@ fn report(args: &command::Arguments) -> ExitCode {
             let status = if error.is_usage() { USAGE } else { FAILED };
             complain(&mut stderr, &error.into(), status)
         }
+    }
+}
+
+fn verify_books(args: &verify::Arguments) -> ExitCode {
+    match verify::run(args, &mut BufWriter::new(std::io::stdout())) {
+        Ok(ending) => ended(ending),
+        Err(error) => complain(&mut std::io::stderr(), &error.into(), USAGE),
+    }
+}
+
+fn import_records(args: import::Arguments) -> ExitCode {
+    let mut stderr = std::io::stderr();
+    match import::run(args, &mut std::io::stdout(), &mut stderr) {
+        Ok(ending) => ended(ending),
+        Err(error) => {
+            let status = if error.before_start() { USAGE } else { FAILED };
+            complain(&mut stderr, &error.into(), status)
+        }
+    }
+}
+
+fn ended(ending: Ending) -> ExitCode {
+    match ending {
+        Ending::Done => ExitCode::SUCCESS,
+        Ending::Failed => ExitCode::from(FAILED),
     }
 }
 

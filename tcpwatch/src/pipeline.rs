@@ -79,7 +79,7 @@ pub async fn run(
     for candidate in first {
         watch.attach(candidate).await?;
     }
-    greeting::print(notices, &config, &watch, &places.files(), outputs.format);
+    greeting::print(notices, &config, &watch, &places.files(), &outputs);
 
     let mut pipeline = Pipeline {
         identity: Identity {

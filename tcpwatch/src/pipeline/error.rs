@@ -4,6 +4,7 @@ use std::io;
 
 use super::choice::ChoiceError;
 use crate::enrich::GeoError;
+use crate::history::HistoryError;
 use crate::kernel::attach::AttachError;
 use crate::kernel::load::LoadError;
 use crate::kernel::requirements::RequirementError;
@@ -31,6 +32,9 @@ pub enum PipelineError {
         #[source]
         source: io::Error,
     },
+    /// The history that was asked for.
+    #[error(transparent)]
+    History(#[from] HistoryError),
     /// Stdout.
     #[error("cannot write to stdout")]
     Stdout(#[source] io::Error),

@@ -5,6 +5,7 @@ use std::io::Write;
 
 use jiff::civil::Date;
 
+use super::outputs::Outputs;
 use super::watch::Watch;
 use crate::config::{Config, Interfaces, Sources};
 use crate::geo::info::OLD_DAYS;
@@ -16,10 +17,10 @@ use crate::sink::Format;
 const NAMED: usize = 4;
 
 /// Prints the block.
-pub fn print(notices: &mut dyn Write, config: &Config, watch: &Watch, geo: &[GeoFile], format: Format) {
+pub fn print(notices: &mut dyn Write, config: &Config, watch: &Watch, geo: &[GeoFile], outputs: &Outputs) {
     let watched: Vec<_> = watch.for_record().into_iter().zip(watch.interfaces()).collect();
     let today = jiff::ZonedDateTime::now().date();
-    let text = text(config, &watched, geo, format, today);
+    let text = text(config, &watched, geo, outputs, today);
     // Nobody to read it is no reason to end.
     notices.write_all(text.as_bytes()).unwrap_or_default();
 }
@@ -28,7 +29,7 @@ fn text(
     config: &Config,
     watched: &[(WatchedInterface, &Interface)],
     geo: &[GeoFile],
-    format: Format,
+    outputs: &Outputs,
     today: Date,
 ) -> String {
     let mut lines: Vec<(&str, String)> = Vec::new();
@@ -83,11 +84,24 @@ fn text(
             format!("{} of {}{}", file.file, file.built, age(file.built, today)),
         ));
     }
-    lines.push(("records", format!("{} on stdout", name(format))));
+    lines.push(("records", format!("{} on stdout", name(outputs.format))));
     if let Some(path) = &config.record {
         lines.push((
             "records",
             format!("json appended to {} (SIGHUP opens it anew)", path.display()),
+        ));
+    }
+    if let Some(history) = config.history.as_ref().filter(|_| outputs.keeps_history()) {
+        let bounds = &history.bounds;
+        lines.push((
+            "history",
+            format!(
+                "{}, intervals {}, hours {}, days {}",
+                history.path.display(),
+                long(bounds.intervals),
+                long(bounds.hours),
+                long(bounds.days)
+            ),
         ));
     }
     let mut text = format!(
@@ -126,6 +140,23 @@ fn some<T: ToString>(items: impl IntoIterator<Item = T, IntoIter: ExactSizeItera
     names.join(", ")
 }
 
+/// A time as one says it: in years, days or hours where it is so many, else as it is written.
+fn long(time: std::time::Duration) -> String {
+    const HOUR: u64 = 3600;
+    for (unit, seconds) in [
+        ("year", 365 * 24 * HOUR),
+        ("day", 24 * HOUR),
+        ("hour", HOUR),
+        ("minute", 60),
+    ] {
+        let count = time.as_secs() / seconds;
+        if count > 0 && time.as_secs().is_multiple_of(seconds) {
+            return format!("{count} {unit}{}", if count == 1 { "" } else { "s" });
+        }
+    }
+    format!("{} seconds", time.as_secs())
+}
+
 fn age(built: Date, today: Date) -> String {
     match built.until(today).map(|span| span.get_days()) {
         Ok(days) if days > OLD_DAYS => {
@@ -145,6 +176,19 @@ mod tests {
         assert_eq!(some(["a"; 0]), "no address");
         assert_eq!(some(["a", "b"]), "a, b");
         assert_eq!(some(["a", "b", "c", "d", "e", "f"]), "a, b, c, d, and 2 more");
+    }
+
+    #[test]
+    fn times_are_said_in_the_largest_unit_that_fits() {
+        let hours = |hours: u64| long(std::time::Duration::from_secs(hours * 3600));
+        assert_eq!(
+            [hours(48), hours(30 * 24), hours(730 * 24)],
+            ["2 days", "30 days", "2 years"]
+        );
+        assert_eq!(
+            [hours(24), hours(25), hours(0)],
+            ["1 day", "25 hours", "0 seconds"]
+        );
     }
 
     #[test]

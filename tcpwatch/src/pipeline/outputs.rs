@@ -1,10 +1,11 @@
-//! Where records go: stdout in the chosen format, and the record file.
+//! Where records go: stdout in the chosen format, the record file, and the history.
 
 use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::config::Config;
+use crate::history::Keeper;
 use crate::record::Record;
 use crate::sink::{Format, Outcome, Outlet, Style, encoder, wants_colour};
 
@@ -19,6 +20,7 @@ pub struct Outputs {
     pub format: Format,
     stdout: Outlet,
     file: Option<Outlet>,
+    history: Option<Keeper>,
 }
 
 /// Why an output takes nothing any more.
@@ -34,7 +36,7 @@ impl Outputs {
     /// Opens them.
     ///
     /// # Errors
-    /// The record file cannot be opened, or stdout is closed.
+    /// The record file or the history that was asked for cannot be opened, or stdout is closed.
     pub fn open(config: &Config) -> Result<Self, PipelineError> {
         let terminal = io::stdout().is_terminal();
         let format = config
@@ -55,8 +57,19 @@ impl Outputs {
             })
         };
         let file = config.record.as_ref().map(open).transpose()?;
+        let history = history(config)?;
         let stdout = Outlet::stdout(encoder(format, &style)).map_err(PipelineError::Stdout)?;
-        Ok(Self { format, stdout, file })
+        Ok(Self {
+            format,
+            stdout,
+            file,
+            history,
+        })
+    }
+
+    /// Whether there is a history.
+    pub const fn keeps_history(&self) -> bool {
+        self.history.is_some()
     }
 
     /// Hands a record to all of them. Waits for none.
@@ -64,6 +77,9 @@ impl Outputs {
         let record = Arc::new(record);
         if let Some(file) = &self.file {
             file.push(Arc::clone(&record));
+        }
+        if let Some(history) = &self.history {
+            history.push(Arc::clone(&record));
         }
         self.stdout.push(record);
     }
@@ -101,10 +117,17 @@ impl Outputs {
     /// Records were lost. Those that nobody wanted to read are none.
     pub fn finish(self) -> Result<(), PipelineError> {
         let reader_gone = self.stdout.is_closed();
-        let stdout = self.stdout.finish(LAST_WRITE);
-        let file = self.file.map(|file| file.finish(LAST_WRITE));
+        // All of them write at the same time; whichever is slow, the end is not put off once for each.
+        let until = Instant::now() + LAST_WRITE;
+        let left = || until.saturating_duration_since(Instant::now());
+        let stdout = self.stdout.finish(left());
+        let file = self.file.map(|file| file.finish(left()));
+        let history = self.history.map(|history| history.finish(left()));
         let unwritten = |outcome: &Outcome| outcome.dropped + outcome.left;
         let mut dropped = file.as_ref().map_or(0, unwritten);
+        if let Some(kept) = history {
+            dropped += kept.dropped + kept.left;
+        }
         if !reader_gone {
             dropped += unwritten(&stdout);
         }
@@ -112,6 +135,21 @@ impl Outputs {
             Ok(())
         } else {
             Err(PipelineError::Unwritten { dropped })
+        }
+    }
+}
+
+/// The history's keeper. One that was not asked for may be missing.
+fn history(config: &Config) -> Result<Option<Keeper>, PipelineError> {
+    let Some(wanted) = &config.history else {
+        return Ok(None);
+    };
+    match Keeper::start(&wanted.path, wanted.bounds) {
+        Ok(keeper) => Ok(Some(keeper)),
+        Err(error) if wanted.named => Err(error.into()),
+        Err(error) => {
+            tracing::warn!("no history is kept: {:#}", anyhow::Error::from(error));
+            Ok(None)
         }
     }
 }
