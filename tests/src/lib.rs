@@ -18,6 +18,7 @@ pub mod cpu;
 pub mod daemon;
 pub mod day;
 pub mod dbip;
+pub mod disk;
 pub mod faulty;
 pub mod frame;
 pub mod hook;

@@ -2,51 +2,18 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-use std::fs::{self, OpenOptions};
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::fs;
 
-use tcpwatch_tests::command;
+use tcpwatch_tests::disk::SmallDisk;
 use tcpwatch_tests::lab::{Lab, NEAR_V4};
 use tcpwatch_tests::records::{self, check_books};
 use tcpwatch_tests::wait;
-
-/// A file system of 256 KiB in memory, gone with the value.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(at: &Path) -> Self {
-        command::require_root();
-        command::run(&format!("mount -t tmpfs -o size=256k tmpfs {}", at.display()));
-        Self(at.to_owned())
-    }
-
-    /// Takes all the room there is.
-    fn fill(&self) -> PathBuf {
-        let path = self.0.join("filler");
-        let mut file = OpenOptions::new().create(true).append(true).open(&path).unwrap();
-        let error = loop {
-            if let Err(error) = file.write_all(&[0; 4096]) {
-                break error;
-            }
-        };
-        assert_eq!(error.raw_os_error(), Some(libc::ENOSPC), "{error}");
-        path
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily: the program may not have ended when a test fails.
-        command::run(&format!("umount --lazy {}", self.0.display()));
-    }
-}
 
 #[test]
 fn a_full_disk_costs_no_record() {
     let lab = Lab::new();
     let directory = tempfile::tempdir().unwrap();
-    let disk = SmallDisk::mount(directory.path());
+    let disk = SmallDisk::mount(directory.path(), "256k");
     let path = directory.path().join("records.jsonl");
     let mut watch = lab
         .tcpwatch(["run", "--format", "csv", "--interval", "100ms"])

@@ -139,7 +139,9 @@ fn run(lab: &Lab, destinations: usize) -> Run {
     // The table is shown to nobody, but made: the record file is what is measured.
     let invocation = lab
         .tcpwatch(["run", "--format", "table", "--interval", INTERVAL])
-        .with_path("--record", &path);
+        .with_path("--record", &path)
+        // It keeps one by default.
+        .with_path("--history", &directory.path().join("history.db"));
     let mut command = invocation.command();
     let mut program = Tcpwatch::new(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn());
     program.wait_until_started();

@@ -12,6 +12,7 @@ mod candidate;
 mod clock;
 mod drain;
 mod end_to_end;
+mod history;
 mod live;
 mod machine;
 mod places;
@@ -72,6 +73,8 @@ enum Part {
     Drain,
     /// Looking up where addresses are
     Places,
+    /// Records in a history
+    History,
     /// The finished program
     EndToEnd,
 }
@@ -97,6 +100,7 @@ fn main() -> ExitCode {
             Part::Rate => rate::measure(&lab, packets.div_ceil(4)),
             Part::Drain => drain::measure(),
             Part::Places => places::measure(),
+            Part::History => history::measure(),
             Part::EndToEnd => end_to_end::measure(&lab),
         });
         note(format_args!("{part:?}: {:.0} s", started.elapsed().as_secs_f64()));
