@@ -21,6 +21,7 @@ use self::assemble::{Identity, Interval};
 use self::choice::choose_first;
 pub use self::error::PipelineError;
 use self::outputs::{Closed, Outputs};
+use self::periodic::PeriodicReports;
 use self::places::Replacements;
 use self::watch::Watch;
 use crate::config::{Config, Interfaces};
@@ -72,6 +73,7 @@ pub async fn run(
     #[cfg(feature = "kernel-log")]
     programs.follow_log()?;
     let outputs = Outputs::open(&config)?;
+    let periodic = periodic_reports(&config, &outputs)?;
     let attacher = Attacher::new(programs, config.attach, network.handle());
     let mut watch = Watch::new(&config, attacher, &first, defaults.clone());
     let source = Drain::new(tables, watch.policy().clone())?;
@@ -93,6 +95,7 @@ pub async fn run(
         enricher: Box::new(places),
         replacements: Replacements::follow(catalogue),
         damaged_lookups: 0,
+        periodic,
         outputs,
         tally: Tally::default(),
         records: 0,
@@ -122,6 +125,23 @@ fn open_places(config: &Config) -> Result<(Catalogue, Places), PipelineError> {
         tracing::warn!("{warning}");
     }
     Ok((catalogue, places))
+}
+
+/// The periodic reports, which need a history.
+fn periodic_reports(config: &Config, outputs: &Outputs) -> Result<Option<PeriodicReports>, PipelineError> {
+    if config.periodic.is_empty() {
+        return Ok(None);
+    }
+    let history = config.history.as_ref().filter(|_| outputs.keeps_history());
+    let Some(history) = history else {
+        return Err(PipelineError::ReportsWithoutHistory);
+    };
+    let now = jiff::Timestamp::now();
+    Ok(Some(PeriodicReports::new(
+        config.periodic.clone(),
+        &history.path,
+        now,
+    )))
 }
 
 /// The interfaces, and those of the default route where they matter.
@@ -157,6 +177,8 @@ struct Pipeline {
     replacements: Replacements,
     /// Look-ups that met damage in databases that are no longer in use.
     damaged_lookups: u64,
+    /// None: there are none.
+    periodic: Option<PeriodicReports>,
     outputs: Outputs,
     tally: Tally,
     /// Records made so far.
@@ -188,6 +210,8 @@ impl Pipeline {
         route_check.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut gauge = tokio::time::interval_at(Instant::now() + GAUGE, GAUGE);
         gauge.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut calendar = tokio::time::interval(periodic::LOOK);
+        calendar.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let follows_route = self.config.interfaces == Interfaces::DefaultRoute;
         loop {
             tokio::select! {
@@ -217,6 +241,11 @@ impl Pipeline {
                 }
                 _ = gauge.tick() => self.relieve().await?,
                 _ = route_check.tick(), if follows_route => self.follow_route().await?,
+                _ = calendar.tick(), if self.periodic.is_some() => {
+                    if let Some(periodic) = &mut self.periodic {
+                        periodic.look(jiff::Timestamp::now());
+                    }
+                }
             }
         }
     }

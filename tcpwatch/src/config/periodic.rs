@@ -58,8 +58,8 @@ pub enum PeriodicError {
 
 impl Periodic {
     /// Its keys.
-    pub const KEYS: [&str; 9] = [
-        "schedule", "file", "command", "since", "by", "for", "format", "sort", "top",
+    pub const KEYS: [&str; 10] = [
+        "schedule", "file", "command", "since", "by", "for", "groups", "format", "sort", "top",
     ];
 
     /// Sets a key.
@@ -85,6 +85,11 @@ impl Periodic {
                 self.argument("since", &one("since")?)?;
             }
             "for" => self.argument("for", &one("for")?)?,
+            "groups" => {
+                for file in &values {
+                    self.argument("groups", file)?;
+                }
+            }
             "format" => self.argument("format", &one("format")?)?,
             "sort" => self.argument("sort", &one("sort")?)?,
             "top" => self.argument("top", &one("top")?)?,

@@ -35,6 +35,13 @@ pub struct Plan {
     pub to_ms: i64,
 }
 
+impl Plan {
+    /// The longest buckets that it needs; none: there is nothing in it.
+    pub fn coarsest(&self) -> Option<Resolution> {
+        self.pieces.iter().map(|piece| piece.resolution).max()
+    }
+}
+
 /// How far roll-ups and deletions have come, see `rollup`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Progress {

@@ -150,6 +150,24 @@ impl Reader {
         read().map_err(HistoryError::Read)
     }
 
+    /// How many bytes the rows of the intervals take that ended after `from_ms` and not after `to_ms`; a row has about twenty.
+    ///
+    /// # Errors
+    /// The history cannot be read.
+    pub fn weight(&self, from_ms: i64, to_ms: i64) -> Result<u64, HistoryError> {
+        let read = || -> rusqlite::Result<u64> {
+            let bytes: i64 = self
+                .connection
+                .prepare_cached(
+                    "SELECT ifnull(sum(length(rows)), 0) FROM interval JOIN traffic_raw ON bucket = interval.id \
+                     WHERE end_ms > ? AND end_ms <= ?",
+                )?
+                .query_row([from_ms, to_ms], |row| row.get(0))?;
+            Ok(u64::try_from(bytes).unwrap_or(0))
+        };
+        read().map_err(HistoryError::Read)
+    }
+
     /// How to answer for what ended after `from_ms` and not after `to_ms`, in buckets no longer than `coarsest` where there are such.
     #[must_use]
     pub fn plan(&self, from_ms: i64, to_ms: i64, coarsest: Resolution) -> Plan {

@@ -35,6 +35,9 @@ pub enum PipelineError {
     /// The history that was asked for.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// Periodic reports are made of it.
+    #[error("the configuration has periodic reports, but no history is kept: give one with --history FILE")]
+    ReportsWithoutHistory,
     /// Stdout.
     #[error("cannot write to stdout")]
     Stdout(#[source] io::Error),

@@ -191,7 +191,7 @@ fn made() -> Made {
         partial: false,
         interfaces: vec![WatchedInterface {
             name: "eth0".into(),
-            attach: "tcx",
+            attach: "tcx".into(),
         }],
         names: &HashMap::from([(2, "eth0".into())]),
         bans: &[],
