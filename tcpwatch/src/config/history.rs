@@ -24,7 +24,7 @@ const MOST: u64 = 1_000_000;
 /// Which history, and what is kept in it.
 #[derive(Clone, Debug, Args)]
 pub struct HistoryArgs {
-    /// Keep a history in this file, or none. Default: /var/lib/tcpwatch/history.db, or ~/.local/share/tcpwatch/history.db
+    /// Keep a history in this file, or none. Default: /var/lib/tcpwatch/history.db, or ~/.local/state/tcpwatch/history.db
     #[arg(long, value_name = "FILE|none", env = "TCPWATCH_HISTORY")]
     pub history: Option<PathBuf>,
 
