@@ -209,8 +209,8 @@ fn names_place_databases_that_cannot_be_used_and_why() {
         (file("tail.mmdb", &flipped), &["tail.mmdb"]),
         (file("empty.mmdb", &[]), &["empty.mmdb", "empty"]),
         (
-            file("asn.mmdb", &places::mmdb("Tiny-ASN")),
-            &["asn.mmdb", "Tiny-ASN", "Country"],
+            file("domains.mmdb", &places::mmdb("Tiny-Domain")),
+            &["domains.mmdb", "Tiny-Domain", "Country"],
         ),
         (
             file("packed.mmdb", &[0x1f, 0x8b, 8, 0, 0, 0]),
