@@ -8,6 +8,7 @@ use std::time::Duration;
 
 mod aside;
 mod check;
+mod clock;
 mod dictionary;
 mod keeper;
 mod path;

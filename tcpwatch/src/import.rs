@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -11,7 +12,7 @@ use crate::geo::Ending;
 use crate::history::{HistoryError, Store, Written};
 use crate::record::Record;
 use crate::recording::{Line, Recording};
-use crate::verify::books::faults;
+use crate::verify::books::{Fault, faults};
 use crate::verify::{bytes_bar, too_long};
 
 /// Refused records and lines that are said one by one; the rest is a number for each reason.
@@ -86,7 +87,11 @@ pub fn run(
     out: &mut dyn Write,
     notices: &mut dyn Write,
 ) -> Result<Ending, ImportError> {
-    let history = arguments.history.history()?.ok_or(ImportError::None)?;
+    let mut history = arguments.history.history()?.ok_or(ImportError::None)?;
+    // How long it is kept is for the tcpwatch that keeps it: its options are not known here.
+    let bounds = &mut history.bounds;
+    (bounds.intervals, bounds.hours, bounds.days) = (Duration::MAX, Duration::MAX, Duration::MAX);
+    bounds.bytes = u64::MAX;
     // A name that is wrong is said before anything is changed.
     let mut recordings = Vec::new();
     for path in arguments.files {
@@ -179,9 +184,9 @@ impl Import<'_> {
         now: Timestamp,
     ) -> Result<(), ImportError> {
         // One that says itself that it does not balance is kept as that.
-        if let Some(fault) = faults(record).into_iter().find(|fault| fault.is_false())
-            && record.balanced
-        {
+        let refused =
+            |fault: &Fault| fault.is_false() && (record.balanced || matches!(fault, Fault::Schema(_)));
+        if let Some(fault) = faults(record).into_iter().find(refused) {
             self.refuse(place, "record whose books are not in order", &fault.to_string());
             return Ok(());
         }

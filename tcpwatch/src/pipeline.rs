@@ -229,9 +229,15 @@ impl Pipeline {
                     }
                     self.replacements.look();
                 }
-                // Before the tick: where draining takes as long as the interval, there is always a tick.
+                // These before the tick: where draining takes as long as the interval, there is always a tick.
                 () = self.network.changed() => self.follow_network().await?,
                 places = self.replacements.next() => self.replace_places(places),
+                _ = route_check.tick(), if follows_route => self.follow_route().await?,
+                _ = calendar.tick(), if self.periodic.is_some() => {
+                    if let Some(periodic) = &mut self.periodic {
+                        periodic.look(jiff::Timestamp::now());
+                    }
+                }
                 _ = tick.tick() => {
                     if self.config.intervals.is_some_and(|wanted| self.records + 1 >= wanted) {
                         return Ok(Ended::Complete);
@@ -240,12 +246,6 @@ impl Pipeline {
                     self.check_hooks().await?;
                 }
                 _ = gauge.tick() => self.relieve().await?,
-                _ = route_check.tick(), if follows_route => self.follow_route().await?,
-                _ = calendar.tick(), if self.periodic.is_some() => {
-                    if let Some(periodic) = &mut self.periodic {
-                        periodic.look(jiff::Timestamp::now());
-                    }
-                }
             }
         }
     }

@@ -15,7 +15,7 @@ use anyhow::{Context as _, anyhow};
 use crate::cargo;
 use crate::machine::{Machine, shown, succeed};
 use crate::setup::packages;
-use crate::setup::{Finding, Remedy, State};
+use crate::setup::{Finding, Known, Remedy, State};
 
 pub use sources::fetch;
 
@@ -43,9 +43,9 @@ pub enum Renewal {
     Always,
 }
 
-/// Whether there is a database, new enough for `renewal`.
-pub fn look(machine: &Machine, renewal: Renewal) -> Finding {
-    let local = sources::here();
+/// Whether there is a database, as new as is wanted.
+pub fn look(machine: &Machine, known: &Known) -> Finding {
+    let (local, renewal) = (sources::here(), known.places);
     let missing = || State::Missing(action(&local), Remedy::PlaceDatabase);
     let newer = |built| sources::newest(&local).is_some_and(|date| date > built);
     let state = match built(Path::new(DATABASE)) {
@@ -53,6 +53,9 @@ pub fn look(machine: &Machine, renewal: Renewal) -> Finding {
         Database::Of(built) if renewal == Renewal::WhenStale && newer(built) => missing(),
         Database::Of(built) => State::Ready(format!("{DATABASE}, data of {}", date::day(built))),
         Database::Hidden => State::Ready(format!("{DATABASE}, readable by root only")),
+        Database::None if let Some(why) = &known.no_places => {
+            State::Without(format!("records name no countries and networks: it cannot be made now: {why}"))
+        }
         Database::None if !local.is_empty() || machine.debian => missing(),
         Database::None => match operators() {
             Some(path) => State::Ready(path.display().to_string()),
@@ -162,7 +165,8 @@ fn built(path: &Path) -> Database {
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Database::Hidden,
         Err(_absent) => Database::None,
         Ok(_) => match maxminddb::Reader::open_readfile(path) {
-            Ok(reader) if reader.metadata().database_type == TYPE => {
+            // Also the one without marks of anycast.
+            Ok(reader) if reader.metadata().database_type.starts_with(TYPE) => {
                 Database::Of(reader.metadata().build_epoch)
             }
             Ok(_) | Err(_) => Database::None,

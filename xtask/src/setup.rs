@@ -111,6 +111,10 @@ pub struct Known {
     pub no_kernels: Vec<&'static str>,
     /// When the place database is made.
     pub places: places::Renewal,
+    /// Without a place database things go on: it must not keep another command from its work.
+    pub places_may_fail: bool,
+    /// Why it cannot be made now.
+    pub no_places: Option<String>,
 }
 
 /// Says how everything stands, and installs what is missing.
@@ -145,7 +149,11 @@ pub fn command(arguments: &Arguments) -> anyhow::Result<()> {
 ///
 /// Something is missing and was not, or could not be, installed.
 pub fn ensure(machine: &Machine, purposes: &[Purpose]) -> anyhow::Result<()> {
-    install(machine, Known::default(), purposes, false, false)
+    let known = Known {
+        places_may_fail: true,
+        ..Known::default()
+    };
+    install(machine, known, purposes, false, false)
 }
 
 /// Looks at everything that serves one of `purposes`. Takes well under a second and asks no network.
@@ -167,7 +175,7 @@ pub fn look(machine: &Machine, known: &Known, purposes: &[Purpose]) -> Vec<Findi
         findings.extend(tools::for_bench(machine));
     }
     if wanted(Purpose::Places) {
-        findings.push(places::look(machine, known.places));
+        findings.push(places::look(machine, known));
     }
     findings
 }
@@ -309,7 +317,11 @@ fn apply(machine: &Machine, known: &mut Known, remedy: &Remedy) -> anyhow::Resul
         Remedy::PlaceDatabase => {
             let anew = known.places == places::Renewal::Always;
             known.places = places::Renewal::WhenMissing;
-            places::make(machine, anew)
+            match places::make(machine, anew) {
+                Err(error) if known.places_may_fail => known.no_places = Some(format!("{error:#}")),
+                made => made?,
+            }
+            Ok(())
         }
         Remedy::PlaceSources => places::fetch(machine).map(drop),
         Remedy::Qemu => kernels::install_qemu(machine),

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use crate::history::aside::{is_busy, move_away};
-use crate::history::{Bounds, HistoryError, Store};
+use crate::history::clock::Clock;
+use crate::history::{Bounds, HistoryError, Store, Written};
 use crate::record::Record;
 
 /// Records that wait at most.
@@ -106,6 +107,8 @@ impl Keeper {
             store,
             last_call: false,
             untidy: false,
+            too_old: false,
+            clock: None,
         };
         let thread = thread::Builder::new()
             .name("history".to_owned())
@@ -178,6 +181,10 @@ struct Writer {
     last_call: bool,
     /// That the history cannot be tidied has been said.
     untidy: bool,
+    /// That records are too old to be kept was said.
+    too_old: bool,
+    /// What deletions go by; none: it was not needed yet.
+    clock: Option<Clock>,
 }
 
 /// What became of a record.
@@ -241,7 +248,20 @@ impl Writer {
         let Some(store) = &mut self.store else {
             return false;
         };
-        match store.tidy(Timestamp::now()) {
+        let now = Timestamp::now();
+        let wall_ms = now.as_millisecond();
+        let clock = match &mut self.clock {
+            Some(clock) => clock,
+            None => match store.last_ms() {
+                Ok(last_ms) => self.clock.insert(Clock::new(Instant::now(), wall_ms, last_ms)),
+                Err(error) => {
+                    tracing::debug!("{:#}", anyhow::Error::from(error));
+                    return false;
+                }
+            },
+        };
+        let deletions_ms = clock.deletions_ms(Instant::now(), wall_ms);
+        match store.tidy_by(now, deletions_ms) {
             Ok(more) => {
                 self.untidy = false;
                 more
@@ -277,7 +297,18 @@ impl Writer {
         let mut begun_anew = false;
         loop {
             match self.attempt(record) {
-                Ok(()) => {
+                Ok(Written::TooOld) => {
+                    if !std::mem::replace(&mut self.too_old, true) {
+                        tracing::error!(
+                            "the history: record {} and perhaps more ended on a day that has been deleted already: not kept; is the \
+                             clock right?",
+                            record.seq
+                        );
+                    }
+                    return End::Refused;
+                }
+                Ok(Written::New | Written::Known) => {
+                    self.too_old = false;
                     if failing {
                         tracing::info!("the history can be written again");
                     }
@@ -315,12 +346,12 @@ impl Writer {
         }
     }
 
-    fn attempt(&mut self, record: &Record) -> Result<(), HistoryError> {
+    fn attempt(&mut self, record: &Record) -> Result<Written, HistoryError> {
         let store = match &mut self.store {
             Some(store) => store,
             None => self.store.insert(Store::open(&self.path, self.bounds)?),
         };
-        store.write(record).map(|_new_known_or_too_old| ())
+        store.write(record)
     }
 
     /// False: the time is up.

@@ -141,8 +141,8 @@ impl Reader {
         };
         let read = || -> rusqlite::Result<Option<(i64, i64)>> {
             let raw = one("SELECT min(end_ms), max(end_ms) FROM interval")?;
-            let hours = one("SELECT min(bucket) * 3600000 + 1, max(bucket) * 3600000 + 1 FROM total_hour")?;
-            let days = one("SELECT min(bucket) * 86400000 + 1, max(bucket) * 86400000 + 1 FROM total_day")?;
+            let hours = one("SELECT min(bucket) * 3600000 + 1, (max(bucket) + 1) * 3600000 FROM total_hour")?;
+            let days = one("SELECT min(bucket) * 86400000 + 1, (max(bucket) + 1) * 86400000 FROM total_day")?;
             let first = [raw.0, hours.0, days.0].into_iter().flatten().min();
             let last = [raw.1, hours.1, days.1].into_iter().flatten().max();
             Ok(first.zip(last))

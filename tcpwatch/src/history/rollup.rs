@@ -58,12 +58,13 @@ pub(super) enum Slice {
     Cut,
 }
 
-/// Does the next piece of work.
+/// Does the next piece of work: makes what is over at `now_ms`, deletes what is too old at `deletions_ms`.
 pub(super) fn slice(
     connection: &mut Connection,
     dictionary: &mut Dictionary,
     bounds: &Bounds,
     now_ms: i64,
+    deletions_ms: i64,
 ) -> rusqlite::Result<Slice> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // What is too large gives up its finest resolution first.
@@ -72,7 +73,7 @@ pub(super) fn slice(
         if too_large {
             now_ms
         } else {
-            now_ms.saturating_sub(as_ms(age))
+            deletions_ms.saturating_sub(as_ms(age))
         }
     };
     let deleted = || -> rusqlite::Result<bool> {
@@ -82,8 +83,10 @@ pub(super) fn slice(
     };
     let made =
         make_hour(&transaction, dictionary, bounds, now_ms)? || make_day(&transaction, dictionary, bounds)?;
-    let deleted = !made && deleted()?;
-    let done = made || deleted || prune(&transaction, dictionary)?;
+    // First, because what is freed by it need not be freed by deleting more.
+    let pruned = !made && prune(&transaction, dictionary)?;
+    let deleted = !made && !pruned && deleted()?;
+    let done = made || pruned || deleted;
     transaction.commit()?;
     Ok(if deleted && too_large {
         Slice::Cut

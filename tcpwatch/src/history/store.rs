@@ -143,11 +143,24 @@ impl Store {
     /// # Errors
     /// It could not be written; the slice was not.
     pub fn tidy(&mut self, now: Timestamp) -> Result<bool, HistoryError> {
+        self.tidy_by(now, now.as_millisecond())
+    }
+
+    /// When what is in it was recorded last, in milliseconds since 1970; none: nothing is in it.
+    pub(super) fn last_ms(&self) -> Result<Option<i64>, HistoryError> {
+        self.connection
+            .query_row("SELECT max(end_ms) FROM interval", (), |row| row.get(0))
+            .map_err(|error| self.named(error))
+    }
+
+    /// The same as [`Store::tidy`], with deletions by a time of their own.
+    pub(super) fn tidy_by(&mut self, now: Timestamp, deletions_ms: i64) -> Result<bool, HistoryError> {
         let slice = rollup::slice(
             &mut self.connection,
             &mut self.dictionary,
             &self.bounds,
             now.as_millisecond(),
+            deletions_ms,
         )
         .map_err(|error| {
             self.dictionary.forget();
@@ -155,7 +168,7 @@ impl Store {
         })?;
         if slice == Slice::Cut && !std::mem::replace(&mut self.cut, true) {
             tracing::warn!(
-                "the history {} has reached its size of {} MB: intervals go before their time, hours and days stay; raise --history-size, \
+                "the history {} has reached its size of {} MB: intervals go before their time, then hours, then days; raise --history-size, \
                  or lower --history-top",
                 self.path.display(),
                 self.bounds.bytes / 1_000_000

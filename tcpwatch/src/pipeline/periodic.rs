@@ -6,13 +6,17 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 
 use crate::config::periodic::Periodic;
+
+/// This very program, also when its file has been replaced by a newer one since.
+const OURSELVES: &str = "/proc/self/exe";
 
 /// A report that takes longer is given up.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
@@ -23,20 +27,32 @@ const DELAY: jiff::SignedDuration = jiff::SignedDuration::from_secs(10);
 /// How often the clock is looked at: it may be set.
 pub const LOOK: Duration = Duration::from_secs(5);
 
+/// For how long a clock may be behind what was made before it is believed: one that is wrong at the start of a machine is set soon,
+/// and a report that was made is not to be made again meanwhile, over less.
+const FORGIVEN: Duration = Duration::from_secs(60 * 60);
+
 /// The periodic reports of a run.
 pub struct PeriodicReports {
     reports: Vec<Entry>,
     history: PathBuf,
     state: PathBuf,
     zone: TimeZone,
+    /// There is something that the state does not have yet; at first, from when on each report counts.
+    unnoted: bool,
+    /// The state on its way to the disk, which may take as long as it likes.
+    saving: Option<JoinHandle<()>>,
 }
 
 struct Entry {
     periodic: Periodic,
-    /// Until when the last one reached.
+    /// Until when the last one that was begun reaches.
     reached: Timestamp,
-    /// The next one that was begun and has not ended.
-    running: Option<tokio::task::JoinHandle<()>>,
+    /// The same of the last one that has ended: what a later run is to know.
+    noted: Timestamp,
+    /// The one that was begun last, until it was seen to have ended.
+    running: Option<JoinHandle<()>>,
+    /// Since when the clock has been behind `reached`.
+    behind: Option<Instant>,
 }
 
 /// A report that is to be made now.
@@ -55,11 +71,15 @@ impl PeriodicReports {
         let known = read(&state);
         let reports = reports
             .into_iter()
-            .map(|periodic| Entry {
-                // A clock that was ahead must not keep it from being made.
-                reached: known.get(&periodic.name()).copied().unwrap_or(now).min(now),
-                periodic,
-                running: None,
+            .map(|periodic| {
+                let reached = known.get(&periodic.name()).copied().unwrap_or(now);
+                Entry {
+                    periodic,
+                    reached,
+                    noted: reached,
+                    running: None,
+                    behind: None,
+                }
             })
             .collect();
         Self {
@@ -67,18 +87,23 @@ impl PeriodicReports {
             history: history.to_owned(),
             state,
             zone: TimeZone::system(),
+            unnoted: true,
+            saving: None,
         }
     }
 
-    /// Begins what is due at `now`. Returns at once.
+    /// Begins what is due at `now`. Returns at once, whatever the disk does.
     pub fn look(&mut self, now: Timestamp) {
-        let mut begun = false;
         for entry in &mut self.reports {
-            if entry
-                .running
-                .as_ref()
-                .is_some_and(|running| !running.is_finished())
-            {
+            if let Some(running) = &entry.running {
+                if !running.is_finished() {
+                    continue;
+                }
+                entry.running = None;
+                entry.noted = entry.reached;
+                self.unnoted = true;
+            }
+            if entry.is_ahead_of(now, Instant::now()) {
                 continue;
             }
             let Some(due) = entry.due(now, &self.zone) else {
@@ -96,30 +121,51 @@ impl PeriodicReports {
             };
             entry.reached = due.at;
             entry.running = Some(tokio::spawn(job.run()));
-            begun = true;
         }
-        if begun && let Err(error) = self.save() {
-            tracing::warn!(
-                "cannot note in {} which reports were made, one may be made again after a restart: {error}",
-                self.state.display()
-            );
+        if self.unnoted && self.saving.as_ref().is_none_or(JoinHandle::is_finished) {
+            self.unnoted = false;
+            let (state, known) = (self.state.clone(), self.known());
+            self.saving = Some(tokio::task::spawn_blocking(move || save(&state, &known)));
         }
     }
 
-    fn save(&self) -> io::Result<()> {
-        let known: BTreeMap<String, Timestamp> = self
-            .reports
-            .iter()
-            .map(|entry| (entry.periodic.name(), entry.reached))
-            .collect();
-        let mut unfinished = self.state.as_os_str().to_owned();
-        unfinished.push(".new");
-        fs::write(&unfinished, serde_json::to_vec(&known)?)?;
-        fs::rename(&unfinished, &self.state)
+    /// What a later run is to know.
+    fn known(&self) -> BTreeMap<String, Timestamp> {
+        let entry = |entry: &Entry| (entry.periodic.name(), entry.noted);
+        self.reports.iter().map(entry).collect()
+    }
+}
+
+fn save(state: &Path, known: &BTreeMap<String, Timestamp>) {
+    let mut unfinished = state.as_os_str().to_owned();
+    unfinished.push(".new");
+    let saved = serde_json::to_vec(known)
+        .map_err(io::Error::from)
+        .and_then(|bytes| fs::write(&unfinished, bytes))
+        .and_then(|()| fs::rename(&unfinished, state));
+    if let Err(error) = saved {
+        tracing::warn!(
+            "cannot note in {} which reports were made, one may be made again after a restart: {error}",
+            state.display()
+        );
     }
 }
 
 impl Entry {
+    /// Whether the clock is behind the last report. One that stays there was ahead before, which must not keep reports from being
+    /// made.
+    fn is_ahead_of(&mut self, now: Timestamp, monotonic: Instant) -> bool {
+        if self.reached <= now {
+            self.behind = None;
+            return false;
+        }
+        let since = *self.behind.get_or_insert(monotonic);
+        if monotonic.saturating_duration_since(since) > FORGIVEN {
+            self.reached = now;
+        }
+        true
+    }
+
     /// However many were missed, one report makes up for all of them.
     fn due(&self, now: Timestamp, zone: &TimeZone) -> Option<Due> {
         let settled = now.checked_sub(DELAY).ok()?;
@@ -184,14 +230,11 @@ impl Job {
     }
 
     async fn make(self) -> Result<(), JobError> {
-        let program =
-            std::env::current_exe().map_err(|error| JobError::Start("tcpwatch report".to_owned(), error))?;
-        let mut report = Command::new(program);
+        let mut report = Command::new(OURSELVES);
         report.arg("report").args(&self.arguments);
         if let Some(file) = &self.file {
-            if let Some(directory) = file.parent() {
-                fs::create_dir_all(directory)
-                    .map_err(|error| JobError::Directory(directory.to_owned(), error))?;
+            if let Some(directory) = file.parent().map(Path::to_owned) {
+                make_directory(directory).await?;
             }
             report.arg("-o").arg(file);
             let child = start(
@@ -207,14 +250,26 @@ impl Job {
         let child = start(report.stdin(Stdio::null()).stdout(writing), "tcpwatch report")?;
         // It holds our end of the pipe, without which the reader would never see the end.
         drop(report);
-        let mut reader = Command::new(program);
+        let mut taking = Command::new(program);
         let reader = start(
-            reader.args(arguments).stdin(reading).stdout(Stdio::null()),
+            taking.args(arguments).stdin(reading).stdout(Stdio::null()),
             program,
         )?;
+        // And this the other end, without which the report sees when nobody reads it.
+        drop(taking);
         let (made, taken) = tokio::join!(ended(child, "tcpwatch report"), ended(reader, program));
         made.and(taken)
     }
+}
+
+/// On a thread that may wait for the disk.
+async fn make_directory(directory: PathBuf) -> Result<(), JobError> {
+    let path = directory.clone();
+    tokio::task::spawn_blocking(move || fs::create_dir_all(path))
+        .await
+        .map_err(io::Error::other)
+        .and_then(|made| made)
+        .map_err(|error| JobError::Directory(directory, error))
 }
 
 /// A child that ends with its job.
@@ -267,7 +322,9 @@ mod tests {
         Entry {
             periodic: daily(),
             reached: at(reached),
+            noted: at(reached),
             running: None,
+            behind: None,
         }
     }
 
@@ -297,17 +354,70 @@ mod tests {
     }
 
     #[test]
-    fn what_was_made_is_known_after_a_restart_and_a_clock_ahead_is_forgiven() {
+    fn what_was_made_is_known_after_a_restart_and_a_damaged_state_is_none() {
         let directory = tempfile::tempdir().unwrap();
-        let history = directory.path().join("history.db");
-        let first = PeriodicReports::new(vec![daily()], &history, at("2026-01-05T10:00:00Z"));
-        first.save().unwrap();
-        let second = PeriodicReports::new(vec![daily()], &history, at("2026-01-07T10:00:00Z"));
-        assert_eq!(second.reports[0].reached, at("2026-01-05T10:00:00Z"));
-        let earlier = PeriodicReports::new(vec![daily()], &history, at("2026-01-01T10:00:00Z"));
-        assert_eq!(earlier.reports[0].reached, at("2026-01-01T10:00:00Z"));
-        fs::write(directory.path().join("history.reports.json"), "{").unwrap();
-        let damaged = PeriodicReports::new(vec![daily()], &history, at("2026-01-07T10:00:00Z"));
-        assert_eq!(damaged.reports[0].reached, at("2026-01-07T10:00:00Z"));
+        let (history, state) = (
+            directory.path().join("history.db"),
+            directory.path().join("history.reports.json"),
+        );
+        let begun = |now: &str| {
+            PeriodicReports::new(vec![daily()], &history, at(now))
+                .reports
+                .remove(0)
+        };
+        save(
+            &state,
+            &PeriodicReports::new(vec![daily()], &history, at("2026-01-05T10:00:00Z")).known(),
+        );
+        assert_eq!(begun("2026-01-07T10:00:00Z").reached, at("2026-01-05T10:00:00Z"));
+        fs::write(&state, "{").unwrap();
+        assert_eq!(begun("2026-01-07T10:00:00Z").reached, at("2026-01-07T10:00:00Z"));
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_makes_no_report_again_unless_it_stays_there() {
+        let mut entry = entry("2026-01-02T08:00:00Z");
+        let (boot, begin) = (at("2026-01-02T07:17:00Z"), Instant::now());
+        assert!(entry.is_ahead_of(boot, begin));
+        // It was set.
+        assert!(!entry.is_ahead_of(at("2026-01-02T08:45:00Z"), begin + FORGIVEN / 2));
+        assert_eq!(entry.reached, at("2026-01-02T08:00:00Z"));
+        assert!(entry.is_ahead_of(boot, begin + FORGIVEN));
+        assert!(entry.is_ahead_of(boot, begin + FORGIVEN * 3));
+        assert_eq!(entry.reached, boot, "it was ahead before");
+        assert!(!entry.is_ahead_of(boot, begin + FORGIVEN * 3));
+    }
+
+    #[tokio::test]
+    async fn a_report_is_noted_when_it_has_ended_and_where_it_begins_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut reports = PeriodicReports::new(
+            vec![daily()],
+            &directory.path().join("history.db"),
+            at("2026-01-01T10:00:00Z"),
+        );
+        reports.look(at("2026-01-01T10:00:01Z"));
+        reports.saving.take().unwrap().await.unwrap();
+        assert_eq!(read(&reports.state).len(), 1);
+        // This test's program takes the arguments for filters of tests, and fails: that is an end, too.
+        reports.look(at("2026-01-02T09:00:00Z"));
+        assert_eq!(reports.reports[0].noted, at("2026-01-01T10:00:00Z"));
+        reports.reports[0].running.as_mut().unwrap().await.unwrap();
+        reports.reports[0].running = Some(tokio::spawn(async {}));
+        while !reports.reports[0]
+            .running
+            .as_ref()
+            .is_none_or(JoinHandle::is_finished)
+        {
+            tokio::task::yield_now().await;
+        }
+        reports.look(at("2026-01-02T09:00:05Z"));
+        reports.saving.take().unwrap().await.unwrap();
+        let known = read(&reports.state);
+        assert_eq!(
+            known.values().copied().collect::<Vec<_>>(),
+            [reports.reports[0].reached]
+        );
+        assert!(reports.reports[0].reached > at("2026-01-02T00:00:00Z"));
     }
 }

@@ -166,7 +166,13 @@ fn previous(
     } else {
         Resolution::Day
     };
-    let plan = reader.plan(from_ms, to_ms, coarsest);
+    let mut plan = reader.plan(from_ms, to_ms, coarsest);
+    // An hour or a day that reaches into the period itself belongs to that.
+    for length in [HOUR, DAY] {
+        if plan.to_ms > to_ms {
+            plan = reader.plan(from_ms, to_ms.div_euclid(length) * length, coarsest);
+        }
+    }
     let buckets = reader.buckets(&plan)?;
     if buckets.is_empty() {
         return Ok(None);

@@ -133,7 +133,10 @@ impl ReportError {
     pub fn is_usage(&self) -> bool {
         match self {
             Self::Period(_) | Self::Filter(_) | Self::Groups(_) | Self::Geo(_) | Self::NoHome => true,
-            Self::History(error) => !matches!(error, HistoryError::Read(_) | HistoryError::Damaged { .. }),
+            Self::History(error) => !matches!(
+                error,
+                HistoryError::Read(_) | HistoryError::Damaged { .. } | HistoryError::Open { .. }
+            ),
             Self::Json(_) | Self::File { .. } | Self::Write(_) => false,
         }
     }

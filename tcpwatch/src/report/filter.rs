@@ -206,6 +206,14 @@ impl Filter {
         net.contains(&address).into()
     }
 
+    fn asks_names_only(&self) -> bool {
+        match &self.kind {
+            Kind::Domain(_) => true,
+            Kind::Group(group) => group.asn.is_empty(),
+            _ => false,
+        }
+    }
+
     /// By its names. That it has none says nothing, unless its name is all that is asked about.
     pub(super) fn of_names(&self, names: &[Arc<str>]) -> Verdict {
         let domains = self.domains();
@@ -214,7 +222,7 @@ impl Filter {
             .any(|name| domains.iter().any(|domain| is_below(name, domain)))
         {
             Verdict::Yes
-        } else if names.is_empty() && matches!(self.kind, Kind::Domain(_)) {
+        } else if names.is_empty() && self.asks_names_only() {
             Verdict::Perhaps
         } else {
             Verdict::No

@@ -48,8 +48,8 @@ impl Runs {
             return;
         };
         self.last = Some((Arc::clone(&record.run), record.end));
-        let (seq, next) = (record.seq, run.last + 1);
-        if seq < next {
+        let (seq, next) = (record.seq, run.last.saturating_add(1));
+        if seq <= run.last {
             match run
                 .gaps
                 .iter()

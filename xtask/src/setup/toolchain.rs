@@ -27,8 +27,8 @@ const DEBIAN_TOOLCHAIN: &str = "debian-bpf";
 /// A nightly with LLVM 22.1; tcpwatch/build.rs asks for it by this name where there is no `debian-bpf`.
 const NIGHTLY: &str = "nightly-2026-05-20";
 
-/// Debian's own package of rustup: rustc-web conflicts with it, so way A would take the operator's Rust away.
-const RUSTUP_PACKAGE: &str = "rustup";
+/// Debian's own packages of Rust: rustc-web and cargo-web conflict with them, so way A would take the operator's Rust away.
+const IN_THE_WAY: [&str; 3] = ["rustup", "rustc", "cargo"];
 
 /// The compiler, its link in rustup, and the linker.
 pub fn look(machine: &Machine, known: &Known) -> Vec<Finding> {
@@ -71,10 +71,10 @@ enum Debian {
 
 fn debian_compiler() -> Debian {
     let mut names = DEBIAN_PACKAGES.to_vec();
-    names.push(RUSTUP_PACKAGE);
+    names.extend(IN_THE_WAY);
     let installed = packages::installed(&names);
     if !DEBIAN_PACKAGES.iter().all(|name| installed.contains_key(*name)) {
-        return if installed.contains_key(RUSTUP_PACKAGE) {
+        return if IN_THE_WAY.iter().any(|name| installed.contains_key(*name)) {
             Debian::Impossible
         } else {
             Debian::Absent
