@@ -153,3 +153,26 @@ fn nothing_is_begun_when_a_file_is_missing() {
     .unwrap_err();
     assert!(matches!(error, ImportError::None), "{error}");
 }
+
+#[test]
+fn an_import_deletes_nothing_because_how_long_is_kept_is_for_the_daemon_to_say() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, file) = (directory.path().join("h.db"), directory.path().join("a.jsonl"));
+    write(&file, &records());
+    import(&path, &[&file]);
+    let reader = Reader::open(&path).unwrap();
+    let plan = reader.plan(i64::MIN, i64::MAX, Resolution::Interval);
+    assert_eq!(plan.coarsest(), Some(Resolution::Interval));
+    assert_eq!(
+        reader.buckets(&plan).unwrap().len(),
+        200,
+        "20 days old, and still interval by interval"
+    );
+    drop(reader);
+    // The control: a daemon that keeps intervals for two days.
+    let mut store = Store::open(&path, crate::history::Bounds::default()).unwrap();
+    while store.tidy(Timestamp::now()).unwrap() {}
+    let reader = Reader::open(&path).unwrap();
+    let plan = reader.plan(i64::MIN, i64::MAX, Resolution::Interval);
+    assert_eq!(plan.coarsest(), Some(Resolution::Hour));
+}
