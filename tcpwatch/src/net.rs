@@ -287,3 +287,12 @@ const fn layer(kind: u16) -> Option<LinkLayer> {
         _ => None,
     }
 }
+
+/// Packets and bytes that a device says it has sent since it was made; none: it is gone, or sysfs is not there.
+pub fn device_counters(name: &str) -> Option<(u64, u64)> {
+    let read = |counter: &str| {
+        let text = std::fs::read_to_string(format!("/sys/class/net/{name}/statistics/{counter}")).ok()?;
+        text.trim().parse().ok()
+    };
+    Some((read("tx_packets")?, read("tx_bytes")?))
+}

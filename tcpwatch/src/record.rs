@@ -66,6 +66,24 @@ pub struct WatchedInterface {
     pub name: Arc<str>,
     /// How the program is attached: `tcx` or `clsact`.
     pub attach: Cow<'static, str>,
+    /// The device's own counter of packets sent, a moment after the interval ended; none: it cannot be read.
+    #[serde(default)]
+    pub tx_packets: Option<u64>,
+    /// The same of bytes.
+    #[serde(default)]
+    pub tx_bytes: Option<u64>,
+}
+
+impl WatchedInterface {
+    /// An interface whose counters are not known.
+    pub fn new(name: impl Into<Arc<str>>, attach: &'static str) -> Self {
+        Self {
+            name: name.into(),
+            attach: attach.into(),
+            tx_packets: None,
+            tx_bytes: None,
+        }
+    }
 }
 
 /// Packets and bytes of every outcome.

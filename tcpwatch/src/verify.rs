@@ -15,6 +15,7 @@ use crate::verify::books::faults;
 use crate::verify::runs::{Runs, Weight, short};
 
 pub mod books;
+mod device;
 pub mod runs;
 
 /// Stands for the history at its usual place.

@@ -93,6 +93,10 @@ pub struct Interface {
     pub name: String,
     /// `tcx` or `clsact`.
     pub attach: String,
+    /// The device's own counter.
+    pub tx_packets: Option<u64>,
+    /// The device's own counter.
+    pub tx_bytes: Option<u64>,
 }
 
 /// Packets and bytes by outcome.

@@ -109,6 +109,46 @@ fn the_history_has_what_the_records_have_also_after_a_restart() {
     );
 }
 
+#[test]
+fn the_books_are_compared_with_the_devices_own_counters() {
+    let lab = Lab::new();
+    let directory = tempfile::tempdir().unwrap();
+    let (history, file) = (directory.path().join("h.db"), directory.path().join("r.jsonl"));
+    let mut socket = lab.udp_v4();
+    let watch = run(&lab, &history, &file).start();
+    watch.wait_for_csv();
+    for n in 1..=20_u8 {
+        socket.send_times([192, 0, 2, n].into(), 100, 1000);
+    }
+    watch.wait_for_csv();
+    assert_eq!(watch.stop().code(), Some(0));
+    let records = read(&file);
+    records::check_sent(&records, socket.sent(), NEAR_V4);
+    let verdict = verify(&lab, &[&file]);
+    assert_eq!(verdict.code(), Some(0), "{:#?}", verdict.stdout);
+    // The control: a device that has sent nothing of it.
+    let text = fs::read_to_string(&file).unwrap();
+    let mut lines: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    for line in &mut lines {
+        line["interfaces"][0]["tx_packets"] = 7.into();
+    }
+    let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    fs::write(&file, lines).unwrap();
+    let verdict = verify(&lab, &[&file]);
+    assert_eq!(verdict.code(), Some(1), "{:#?}", verdict.stdout);
+    assert!(
+        verdict
+            .stdout
+            .iter()
+            .any(|line| line.contains("the devices have sent 0 packets")),
+        "{:#?}",
+        verdict.stdout
+    );
+}
+
 /// Waits for something of which the program says nothing, record by record.
 trait Progress {
     fn wait_for_csv(&self);

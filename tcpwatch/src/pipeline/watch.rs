@@ -9,7 +9,7 @@ use super::choice::{Candidate, policy, wanted};
 use crate::config::{Config, Interfaces, Sources};
 use crate::kernel::attach::{AttachError, Attacher, Attachment};
 use crate::kernel::policy::PolicySet;
-use crate::net::{Defaults, Interface};
+use crate::net::{Defaults, Interface, device_counters};
 use crate::record::WatchedInterface;
 
 /// What a look at the network leads to.
@@ -229,9 +229,14 @@ impl Watch {
     /// The watched interfaces, as the record names them.
     #[must_use]
     pub fn for_record(&self) -> Vec<WatchedInterface> {
-        let entry = |watched: &Watched| WatchedInterface {
-            name: Arc::clone(&watched.interface.name),
-            attach: watched.attachment.hook.name().into(),
+        let entry = |watched: &Watched| {
+            let name = Arc::clone(&watched.interface.name);
+            let (tx_packets, tx_bytes) = device_counters(&name).unzip();
+            WatchedInterface {
+                tx_packets,
+                tx_bytes,
+                ..WatchedInterface::new(name, watched.attachment.hook.name())
+            }
         };
         self.watched.values().map(entry).collect()
     }

@@ -23,10 +23,7 @@ pub(crate) fn record(run: &str, seq: u64, end_ms: i64, destinations: Vec<Destina
         end: Timestamp::from_millisecond(end_ms).unwrap(),
         seconds: 20.0,
         partial: false,
-        interfaces: vec![WatchedInterface {
-            name: "eth0".into(),
-            attach: "tcx".into(),
-        }],
+        interfaces: vec![WatchedInterface::new("eth0", "tcx")],
         totals: RecordTotals::default(),
         skbs: 0,
         balanced: true,

@@ -40,7 +40,7 @@ mod tests {
         let expected = concat!(
             r#"{"schema":1,"host":"h","boot_id":"b","run":"r","seq":7,"#,
             r#""start":"2026-01-02T03:04:00.000Z","end":"2026-01-02T03:04:20.000Z","seconds":20.0,"partial":false,"#,
-            r#""interfaces":[{"name":"eth0","attach":"tcx"}],"#,
+            r#""interfaces":[{"name":"eth0","attach":"tcx","tx_packets":null,"tx_bytes":null}],"#,
             r#""totals":{"seen":{"packets":12,"bytes":5241},"counted":{"packets":3,"bytes":4242},"#,
             r#""overflow":{"packets":0,"bytes":0},"banned":{"packets":9,"bytes":999},"#,
             r#""served":{"packets":0,"bytes":0},"other_source":{"packets":0,"bytes":0},"#,

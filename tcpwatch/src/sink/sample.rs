@@ -32,10 +32,7 @@ pub(super) fn empty() -> Record {
         end: "2026-01-02T03:04:20Z".parse().unwrap(),
         seconds: 20.0001,
         partial: false,
-        interfaces: vec![WatchedInterface {
-            name: "eth0".into(),
-            attach: "tcx".into(),
-        }],
+        interfaces: vec![WatchedInterface::new("eth0", "tcx")],
         totals: RecordTotals::default(),
         skbs: 0,
         balanced: true,

@@ -7,6 +7,7 @@ use foldhash::HashMap;
 use jiff::Timestamp;
 
 use crate::record::Record;
+use crate::verify::device::Devices;
 
 /// Runs that are remembered; of those that are longest ago nothing is known any more.
 const MOST_RUNS: usize = 1024;
@@ -38,6 +39,7 @@ struct Run {
     /// It has had its last record.
     over: bool,
     gaps: Vec<(u64, u64)>,
+    devices: Devices,
 }
 
 impl Runs {
@@ -70,6 +72,7 @@ impl Runs {
             return;
         }
         if seq > next {
+            run.devices = Devices::begin(record);
             say(
                 Weight::Finding,
                 format!("follows number {}: {} missing", run.last, records(next, seq - 1)),
@@ -77,7 +80,10 @@ impl Runs {
             if run.gaps.len() < MOST_GAPS {
                 run.gaps.push((next, seq - 1));
             }
-        } else if record.start != run.end {
+        } else if let Some(difference) = run.devices.take(record) {
+            say(Weight::Finding, difference);
+        }
+        if seq == next && record.start != run.end {
             let apart = record.start.as_millisecond() - run.end.as_millisecond();
             let how = if apart > 0 { "after" } else { "before" };
             let apart = apart.unsigned_abs() as f64 / 1000.0;
@@ -148,6 +154,7 @@ impl Runs {
                 end: record.end,
                 over: record.partial,
                 gaps,
+                devices: Devices::begin(record),
             },
         );
     }

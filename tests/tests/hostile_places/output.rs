@@ -189,10 +189,7 @@ fn made() -> Made {
             ..start
         },
         partial: false,
-        interfaces: vec![WatchedInterface {
-            name: "eth0".into(),
-            attach: "tcx".into(),
-        }],
+        interfaces: vec![WatchedInterface::new("eth0", "tcx")],
         names: &HashMap::from([(2, "eth0".into())]),
         bans: &[],
     };

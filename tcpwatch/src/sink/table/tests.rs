@@ -21,10 +21,7 @@ fn plain(record: &Record) -> String {
 fn realistic() -> Record {
     let mut record = sample::empty();
     record.geo = sample::geo();
-    record.interfaces.push(WatchedInterface {
-        name: "wg0".into(),
-        attach: "tcx".into(),
-    });
+    record.interfaces.push(WatchedInterface::new("wg0", "tcx"));
     record.destinations = vec![
         sample::in_country("142.250.184.206", 9_000, 8_100_000, "US", "United States"),
         sample::in_country("95.101.10.10", 1_800, 1_500_000, "DE", "Germany"),
@@ -351,7 +348,7 @@ proptest! {
             banned.iter().map(|(address, packets)| sample::banned(&format!("{address}/128"), *packets, *packets)).collect();
         record.interfaces = interfaces
             .iter()
-            .map(|name| WatchedInterface { name: name.as_str().into(), attach: "clsact".into() })
+            .map(|name| WatchedInterface::new(name.as_str(), "clsact"))
             .collect();
         let [seen, counted, overflow, banned, served, other_source, malformed, not_ip] =
             totals.map(|packets| sample::counts(packets, packets));
