@@ -73,7 +73,7 @@ pub async fn run(
     #[cfg(feature = "kernel-log")]
     programs.follow_log()?;
     let outputs = Outputs::open(&config)?;
-    let periodic = periodic_reports(&config, &outputs)?;
+    let periodic = PeriodicReports::begin(&config, &outputs)?;
     let attacher = Attacher::new(programs, config.attach, network.handle());
     let mut watch = Watch::new(&config, attacher, &first, defaults.clone());
     let source = Drain::new(tables, watch.policy().clone())?;
@@ -125,23 +125,6 @@ fn open_places(config: &Config) -> Result<(Catalogue, Places), PipelineError> {
         tracing::warn!("{warning}");
     }
     Ok((catalogue, places))
-}
-
-/// The periodic reports, which need a history.
-fn periodic_reports(config: &Config, outputs: &Outputs) -> Result<Option<PeriodicReports>, PipelineError> {
-    if config.periodic.is_empty() {
-        return Ok(None);
-    }
-    let history = config.history.as_ref().filter(|_| outputs.keeps_history());
-    let Some(history) = history else {
-        return Err(PipelineError::ReportsWithoutHistory);
-    };
-    let now = jiff::Timestamp::now();
-    Ok(Some(PeriodicReports::new(
-        config.periodic.clone(),
-        &history.path,
-        now,
-    )))
 }
 
 /// The interfaces, and those of the default route where they matter.
@@ -388,6 +371,9 @@ impl Pipeline {
         let errors = self.damaged_lookups + self.enricher.errors();
         if errors > 0 {
             tracing::warn!("{errors} look-ups met damage in the place databases; those places are unknown");
+        }
+        if let Some(periodic) = self.periodic {
+            periodic.finish().await;
         }
         let written = self.outputs.finish();
         match lost {

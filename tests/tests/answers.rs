@@ -213,7 +213,14 @@ fn reports_that_were_missed_are_made_once_into_a_file_and_for_a_command() {
     )
     .unwrap();
     let watching = run.start();
-    wait::until("both reports", || file.exists() && mailed.exists());
+    let made = |watching: &Tcpwatch| {
+        let lines = watching.stderr_lines();
+        lines
+            .iter()
+            .filter(|line| line.contains("report made: hourly"))
+            .count()
+    };
+    wait::until("both reports", || made(&watching) == 2);
     wait::until("the failure is said", || {
         said(&watching, "report not made: hourly  false: ")
     });

@@ -1,28 +1,28 @@
 //! Reports that are made from time to time: when each is due, and a child process for each that is. The child is this program's own
 //! `tcpwatch report`, so that whatever happens to it neither holds up nor takes with it the counting.
 
+mod job;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
+use self::job::Job;
+use super::{Outputs, PipelineError};
+use crate::config::Config;
 use crate::config::periodic::Periodic;
-
-/// This very program, also when its file has been replaced by a newer one since.
-const OURSELVES: &str = "/proc/self/exe";
-
-/// A report that takes longer is given up.
-const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
 /// After it was due, so that the last interval before is in the history.
 const DELAY: jiff::SignedDuration = jiff::SignedDuration::from_secs(10);
+
+/// How long the end of the program waits for the disk.
+const LAST_NOTE: Duration = Duration::from_secs(1);
 
 /// How often the clock is looked at: it may be set.
 pub const LOOK: Duration = Duration::from_secs(5);
@@ -65,6 +65,23 @@ struct Due {
 }
 
 impl PeriodicReports {
+    /// Those of the configuration; none: there are none.
+    ///
+    /// # Errors
+    /// There is no history to make them of.
+    pub fn begin(config: &Config, outputs: &Outputs) -> Result<Option<Self>, PipelineError> {
+        if config.periodic.is_empty() {
+            return Ok(None);
+        }
+        let history = config.history.as_ref().filter(|_| outputs.keeps_history());
+        let history = history.ok_or(PipelineError::ReportsWithoutHistory)?;
+        Ok(Some(Self::new(
+            config.periodic.clone(),
+            &history.path,
+            Timestamp::now(),
+        )))
+    }
+
     /// Begins with what `state` says of earlier runs: a report that was missed meanwhile is made up, once.
     pub fn new(reports: Vec<Periodic>, history: &Path, now: Timestamp) -> Self {
         let state = history.with_extension("reports.json");
@@ -94,16 +111,9 @@ impl PeriodicReports {
 
     /// Begins what is due at `now`. Returns at once, whatever the disk does.
     pub fn look(&mut self, now: Timestamp) {
+        self.note();
         for entry in &mut self.reports {
-            if let Some(running) = &entry.running {
-                if !running.is_finished() {
-                    continue;
-                }
-                entry.running = None;
-                entry.noted = entry.reached;
-                self.unnoted = true;
-            }
-            if entry.is_ahead_of(now, Instant::now()) {
+            if entry.running.is_some() || entry.is_ahead_of(now, Instant::now()) {
                 continue;
             }
             let Some(due) = entry.due(now, &self.zone) else {
@@ -122,6 +132,33 @@ impl PeriodicReports {
             entry.reached = due.at;
             entry.running = Some(tokio::spawn(job.run()));
         }
+        self.save();
+    }
+
+    /// Notes what has ended, so that only a report that the end of the program cuts short is made again. Waits a moment for the disk.
+    pub async fn finish(mut self) {
+        if let Some(saving) = self.saving.take() {
+            // What is said of it is said there.
+            tokio::time::timeout(LAST_NOTE, saving).await.ok();
+        }
+        self.note();
+        self.save();
+        if let Some(saving) = self.saving.take() {
+            tokio::time::timeout(LAST_NOTE, saving).await.ok();
+        }
+    }
+
+    fn note(&mut self) {
+        for entry in &mut self.reports {
+            if entry.running.as_ref().is_some_and(JoinHandle::is_finished) {
+                entry.running = None;
+                entry.noted = entry.reached;
+                self.unnoted = true;
+            }
+        }
+    }
+
+    fn save(&mut self) {
         if self.unnoted && self.saving.as_ref().is_none_or(JoinHandle::is_finished) {
             self.unnoted = false;
             let (state, known) = (self.state.clone(), self.known());
@@ -193,114 +230,6 @@ fn read(state: &Path) -> BTreeMap<String, Timestamp> {
             BTreeMap::new()
         }
     }
-}
-
-/// One report on its way.
-struct Job {
-    name: String,
-    arguments: Vec<String>,
-    file: Option<PathBuf>,
-    command: Vec<String>,
-}
-
-/// Why a report was not made.
-#[derive(Debug, thiserror::Error)]
-enum JobError {
-    #[error("cannot make {}", .0.display())]
-    Directory(PathBuf, #[source] io::Error),
-    #[error("cannot start {0}")]
-    Start(String, #[source] io::Error),
-    #[error("{0} failed ({1}){2}")]
-    Failed(String, std::process::ExitStatus, String),
-    #[error("it was not ready after {} minutes", PATIENCE.as_secs() / 60)]
-    Late,
-}
-
-impl Job {
-    async fn run(self) {
-        let name = self.name.clone();
-        let outcome = match tokio::time::timeout(PATIENCE, self.make()).await {
-            Ok(outcome) => outcome,
-            Err(_elapsed) => Err(JobError::Late),
-        };
-        match outcome {
-            Ok(()) => tracing::info!("report made: {name}"),
-            Err(error) => tracing::error!("report not made: {name}: {:#}", anyhow::Error::from(error)),
-        }
-    }
-
-    async fn make(self) -> Result<(), JobError> {
-        let mut report = Command::new(OURSELVES);
-        report.arg("report").args(&self.arguments);
-        if let Some(file) = &self.file {
-            if let Some(directory) = file.parent().map(Path::to_owned) {
-                make_directory(directory).await?;
-            }
-            report.arg("-o").arg(file);
-            let child = start(
-                report.stdin(Stdio::null()).stdout(Stdio::null()),
-                "tcpwatch report",
-            )?;
-            return ended(child, "tcpwatch report").await;
-        }
-        let Some((program, arguments)) = self.command.split_first() else {
-            return Ok(()); // a report has a file or a command
-        };
-        let (reading, writing) = io::pipe().map_err(|error| JobError::Start(program.clone(), error))?;
-        let child = start(report.stdin(Stdio::null()).stdout(writing), "tcpwatch report")?;
-        // It holds our end of the pipe, without which the reader would never see the end.
-        drop(report);
-        let mut taking = Command::new(program);
-        let reader = start(
-            taking.args(arguments).stdin(reading).stdout(Stdio::null()),
-            program,
-        )?;
-        // And this the other end, without which the report sees when nobody reads it.
-        drop(taking);
-        let (made, taken) = tokio::join!(ended(child, "tcpwatch report"), ended(reader, program));
-        made.and(taken)
-    }
-}
-
-/// On a thread that may wait for the disk.
-async fn make_directory(directory: PathBuf) -> Result<(), JobError> {
-    let path = directory.clone();
-    tokio::task::spawn_blocking(move || fs::create_dir_all(path))
-        .await
-        .map_err(io::Error::other)
-        .and_then(|made| made)
-        .map_err(|error| JobError::Directory(directory, error))
-}
-
-/// A child that ends with its job.
-fn start(command: &mut Command, name: &str) -> Result<Child, JobError> {
-    command
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| JobError::Start(name.to_owned(), error))
-}
-
-async fn ended(child: Child, name: &str) -> Result<(), JobError> {
-    let output = child
-        .wait_with_output()
-        .await
-        .map_err(|error| JobError::Start(name.to_owned(), error))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let last = said.lines().map(str::trim).rfind(|line| !line.is_empty());
-    let last = last.map_or_else(String::new, |line| {
-        format!(
-            ": {}",
-            line.chars()
-                .filter(|c| !c.is_control())
-                .take(300)
-                .collect::<String>()
-        )
-    });
-    Err(JobError::Failed(name.to_owned(), output.status, last))
 }
 
 #[cfg(test)]
