@@ -115,6 +115,28 @@ pub struct RecordTotals {
     pub not_ip: Counts,
 }
 
+impl RecordTotals {
+    /// Everything seen, and then what became of it, under the names that the record has for them and in its order.
+    #[must_use]
+    pub const fn named(&self) -> [(&'static str, Counts); 8] {
+        [
+            ("seen", self.seen),
+            ("counted", self.counted),
+            ("overflow", self.overflow),
+            ("banned", self.banned),
+            ("served", self.served),
+            ("other_source", self.other_source),
+            ("malformed", self.malformed),
+            ("not_ip", self.not_ip),
+        ]
+    }
+
+    /// What became of everything that was seen: the parts of `seen`.
+    pub fn outcomes(&self) -> impl Iterator<Item = Counts> + use<> {
+        self.named().into_iter().skip(1).map(|(_, counts)| counts)
+    }
+}
+
 impl From<&Totals> for RecordTotals {
     fn from(totals: &Totals) -> Self {
         let of = |outcome: Outcome| totals.outcomes[outcome as usize];

@@ -249,13 +249,16 @@ fn accept(command: &Command, arguments: &[OsString]) -> Result<(), String> {
         .chain(arguments.iter().cloned());
     match command.clone().no_binary_name(false).try_get_matches_from(line) {
         Ok(_) => Ok(()),
-        Err(error) => {
-            let text = error.render().to_string();
-            let first = text.split("\n\n").next().unwrap_or_default();
-            let line = first.split_whitespace().collect::<Vec<_>>().join(" ");
-            Err(line.strip_prefix("error: ").unwrap_or(&line).to_owned())
-        }
+        Err(error) => Err(refusal(&error)),
     }
+}
+
+/// What an option says about a value that it refuses, in one line.
+pub(super) fn refusal(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let first = text.split("\n\n").next().unwrap_or_default();
+    let line = first.split_whitespace().collect::<Vec<_>>().join(" ");
+    line.strip_prefix("error: ").unwrap_or(&line).to_owned()
 }
 
 fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> String {

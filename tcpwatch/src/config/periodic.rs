@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args as _, Command};
 use jiff::ZonedDateTime;
 
+use crate::config::file::refusal;
 use crate::report;
 use crate::schedule::{Schedule, ScheduleError};
 
@@ -103,12 +104,7 @@ impl Periodic {
         let argument = format!("--{name}={value}");
         report::command::Arguments::augment_args(Command::new("tcpwatch report"))
             .try_get_matches_from(["tcpwatch report", &argument])
-            .map_err(|error| {
-                let text = error.render().to_string();
-                let first = text.split("\n\n").next().unwrap_or_default();
-                let line = first.split_whitespace().collect::<Vec<_>>().join(" ");
-                PeriodicError::Argument(line.strip_prefix("error: ").unwrap_or(&line).to_owned())
-            })?;
+            .map_err(|error| PeriodicError::Argument(refusal(&error)))?;
         self.arguments.push(argument);
         Ok(())
     }

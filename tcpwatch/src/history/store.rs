@@ -13,7 +13,7 @@ use crate::history::dictionary::Dictionary;
 use crate::history::retention;
 use crate::history::rollup::{self, DAY_MS, Slice};
 use crate::history::schema::{Access, open};
-use crate::history::totals::{number, outcomes};
+use crate::history::totals::number;
 use crate::history::traffic::{Key, Sums, Traffic};
 use crate::history::{Bounds, Detail, HistoryError};
 use crate::record::{Destination, Place, Record};
@@ -219,8 +219,11 @@ fn beyond_reason(record: &Record) -> bool {
         packets: row.packets,
         bytes: row.bytes,
     });
-    outcomes(&record.totals)
+    record
+        .totals
+        .named()
         .into_iter()
+        .map(|(_, counts)| counts)
         .chain(rows)
         .chain(banned)
         .any(too_many)
@@ -267,7 +270,7 @@ fn interval(transaction: &Transaction<'_>, record: &Record, run: i64) -> rusqlit
         Box::new(json(serde_json::to_string(&record.interfaces))?),
         Box::new(json(serde_json::to_string(&record.geo))?),
     ];
-    for Counts { packets, bytes } in outcomes(&record.totals) {
+    for (_, Counts { packets, bytes }) in record.totals.named() {
         values.push(Box::new(number(packets)));
         values.push(Box::new(number(bytes)));
     }

@@ -56,36 +56,23 @@ impl Totals {
     }
 
     pub const fn of_record(&self) -> RecordTotals {
-        let [
-            seen,
-            counted,
-            overflow,
-            banned,
-            served,
-            other_source,
-            malformed,
-            not_ip,
-        ] = {
-            let mut counts = [Counts { packets: 0, bytes: 0 }; 8];
-            let mut at = 0;
-            while at < counts.len() {
-                counts[at] = Counts {
-                    packets: self.0[OUTCOMES + 2 * at],
-                    bytes: self.0[OUTCOMES + 2 * at + 1],
-                };
-                at += 1;
-            }
-            counts
-        };
         RecordTotals {
-            seen,
-            counted,
-            overflow,
-            banned,
-            served,
-            other_source,
-            malformed,
-            not_ip,
+            seen: self.counts(0),
+            counted: self.counts(1),
+            overflow: self.counts(2),
+            banned: self.counts(3),
+            served: self.counts(4),
+            other_source: self.counts(5),
+            malformed: self.counts(6),
+            not_ip: self.counts(7),
+        }
+    }
+
+    /// The columns have the order of [`RecordTotals::named`].
+    const fn counts(&self, at: usize) -> Counts {
+        Counts {
+            packets: self.0[OUTCOMES + 2 * at],
+            bytes: self.0[OUTCOMES + 2 * at + 1],
         }
     }
 
@@ -101,30 +88,6 @@ impl Totals {
             ))?;
         Ok(())
     }
-}
-
-/// The counts of all outcomes, in the order of the columns.
-pub(super) const fn outcomes(totals: &RecordTotals) -> [Counts; 8] {
-    let RecordTotals {
-        seen,
-        counted,
-        overflow,
-        banned,
-        served,
-        other_source,
-        malformed,
-        not_ip,
-    } = *totals;
-    [
-        seen,
-        counted,
-        overflow,
-        banned,
-        served,
-        other_source,
-        malformed,
-        not_ip,
-    ]
 }
 
 /// SQLite's numbers are signed. A record's are bounded far below, a sum of years stays below, too.

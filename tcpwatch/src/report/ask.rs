@@ -302,15 +302,7 @@ fn proof(fold: &Fold<'_>, totals: &RecordTotals, intervals: u64, unbalanced: u64
         bytes: fold.all.bytes,
     };
     let mut outcomes = Counts::default();
-    for counts in [
-        totals.counted,
-        totals.overflow,
-        totals.banned,
-        totals.served,
-        totals.other_source,
-        totals.malformed,
-        totals.not_ip,
-    ] {
+    for counts in totals.outcomes() {
         outcomes.add(counts);
     }
     Proof {

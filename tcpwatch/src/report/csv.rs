@@ -136,17 +136,8 @@ fn rows(report: &Report) -> Vec<Row> {
 }
 
 fn totals(totals: &RecordTotals) -> Vec<Row> {
-    let named = [
-        ("seen", totals.seen),
-        ("counted", totals.counted),
-        ("overflow", totals.overflow),
-        ("banned", totals.banned),
-        ("served", totals.served),
-        ("other_source", totals.other_source),
-        ("malformed", totals.malformed),
-        ("not_ip", totals.not_ip),
-    ];
-    named
+    totals
+        .named()
         .into_iter()
         .map(|(name, counts)| Row {
             row: "total",

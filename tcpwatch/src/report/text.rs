@@ -1,10 +1,9 @@
 //! The report as text for people: fits a width, and nothing that came from outside can move the cursor.
 
 use jiff::tz::TimeZone;
-use tcpwatch_common::Counts;
 
 use crate::report::{Period, Report, Sum};
-use crate::sink::text::{bit_rate, bytes, thousands};
+use crate::sink::text::{accounts, bit_rate, bytes, thousands};
 
 mod answer;
 mod grid;
@@ -196,25 +195,8 @@ impl Page<'_> {
 
     /// Every outcome that has packets, and whether it all adds up.
     fn accounts(&self) -> Vec<String> {
-        let totals = &self.report.totals;
         let proof = &self.report.proof;
-        let mut pieces = vec![
-            format!("seen {}", thousands(totals.seen.packets)),
-            format!("= counted {}", thousands(totals.counted.packets)),
-        ];
-        for (name, counts) in [
-            ("no room", totals.overflow),
-            ("banned", totals.banned),
-            ("served", totals.served),
-            ("other source", totals.other_source),
-            ("malformed", totals.malformed),
-            ("not IP", totals.not_ip),
-        ] {
-            if counts != Counts::default() {
-                pieces.push(format!("+ {name} {}", thousands(counts.packets)));
-            }
-        }
-        let mut lines = self.wrap(&pieces);
+        let mut lines = self.wrap(&accounts(&self.report.totals));
         let sign = |equal: bool| if equal { "=" } else { "≠" };
         let rows = proof.rows == proof.counted;
         let outcomes = proof.outcomes == proof.seen;

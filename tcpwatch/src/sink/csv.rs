@@ -80,18 +80,7 @@ impl Encode for Csv {
 }
 
 fn rows(record: &Record) -> impl Iterator<Item = Row> {
-    let t = &record.totals;
-    let totals = [
-        ("seen", t.seen),
-        ("counted", t.counted),
-        ("overflow", t.overflow),
-        ("banned", t.banned),
-        ("served", t.served),
-        ("other_source", t.other_source),
-        ("malformed", t.malformed),
-        ("not_ip", t.not_ip),
-    ]
-    .map(|(name, counts)| Row {
+    let totals = record.totals.named().map(|(name, counts)| Row {
         row: "total",
         name: name.to_owned(),
         packets: counts.packets,

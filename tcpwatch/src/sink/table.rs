@@ -103,22 +103,7 @@ impl Table {
     /// Every outcome that has packets, and whether it all adds up.
     fn accounts(&self, record: &Record) -> Vec<String> {
         let totals = &record.totals;
-        let mut pieces = vec![
-            format!("seen {}", text::thousands(totals.seen.packets)),
-            format!("= counted {}", text::thousands(totals.counted.packets)),
-        ];
-        for (name, counts) in [
-            ("no room", totals.overflow),
-            ("banned", totals.banned),
-            ("served", totals.served),
-            ("other source", totals.other_source),
-            ("malformed", totals.malformed),
-            ("not IP", totals.not_ip),
-        ] {
-            if counts != Counts::default() {
-                pieces.push(format!("+ {name} {}", text::thousands(counts.packets)));
-            }
-        }
+        let mut pieces = text::accounts(totals);
         let (verdict, colour) = if record.balanced {
             ("balanced ✓", GREEN)
         } else {

@@ -3,6 +3,10 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use tcpwatch_common::Counts;
+
+use crate::record::RecordTotals;
+
 /// `12,345`.
 pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
@@ -67,6 +71,27 @@ pub(crate) fn bar(part: u64, whole: u64, width: usize) -> String {
     let mut bar = "█".repeat(eighths / 8);
     bar.extend((eighths % 8).checked_sub(1).map(|at| EIGHTHS[at]));
     bar
+}
+
+/// Everything seen, and every outcome that has packets, as a sum in pieces: `seen 12`, `= counted 3`, `+ banned 9`.
+pub(crate) fn accounts(totals: &RecordTotals) -> Vec<String> {
+    let mut pieces = vec![
+        format!("seen {}", thousands(totals.seen.packets)),
+        format!("= counted {}", thousands(totals.counted.packets)),
+    ];
+    for (name, counts) in [
+        ("no room", totals.overflow),
+        ("banned", totals.banned),
+        ("served", totals.served),
+        ("other source", totals.other_source),
+        ("malformed", totals.malformed),
+        ("not IP", totals.not_ip),
+    ] {
+        if counts != Counts::default() {
+            pieces.push(format!("+ {name} {}", thousands(counts.packets)));
+        }
+    }
+    pieces
 }
 
 /// `20s`, `0.1s`.

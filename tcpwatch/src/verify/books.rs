@@ -141,16 +141,7 @@ fn sums(record: &Record, faults: &mut Vec<Fault>) {
             faults.push(Fault::Sum { sum, is, of, should });
         }
     };
-    let outcomes = [
-        totals.counted,
-        totals.overflow,
-        totals.banned,
-        totals.served,
-        totals.other_source,
-        totals.malformed,
-        totals.not_ip,
-    ];
-    let mut outcomes = outcomes.iter().map(|counts| (counts.packets, counts.bytes));
+    let mut outcomes = totals.outcomes().map(|counts| (counts.packets, counts.bytes));
     check("seen", totals.seen, "the sum of the outcomes", &mut outcomes);
     let mut rows = record.destinations.iter().map(|row| (row.packets, row.bytes));
     check("counted", totals.counted, "the sum over destinations", &mut rows);
