@@ -3,6 +3,7 @@
 //! The table is set-associative: a hash with a secret key chooses a set, a destination may be in any of its slots. Each CPU
 //! has a region of its own in each generation, so nobody else writes what it writes. The daemon maps all of it.
 
+use crate::names::Sampling;
 use crate::{Counts, GENERATIONS, OUTCOMES};
 
 /// Slots of a set. Four for IPv4 fill one cache line.
@@ -74,6 +75,25 @@ pub struct Set6 {
     pub slots: [Slot6; WAYS],
 }
 
+/// Connections that were opened to a destination that has a slot. Beside the slots, as few packets open one: in a line of their
+/// own, they would be touched by every packet.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Opened {
+    /// By TCP.
+    pub tcp: u32,
+    /// By QUIC.
+    pub quic: u32,
+}
+
+/// Those of a set of either family.
+#[repr(C, align(32))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpenedSet {
+    /// In the order of the slots.
+    pub slots: [Opened; WAYS],
+}
+
 /// Set in [`Cpu::word`]: packets are counted in generation 1.
 pub const ODD: u64 = 1 << 63;
 /// Where the number of bits that the hash is shifted by lies in [`Cpu::word`]; the region's first set is below it.
@@ -121,8 +141,10 @@ pub struct Usual {
     pub extra: u64,
     /// What [`Cpu::word`] is while the generation is in use, for what a packet does after it was counted.
     pub word: u64,
-    /// Zero.
-    pub padding: [u64; 2],
+    /// Packed: what was left out on the short way as served.
+    pub served: u64,
+    /// What [`crate::Policy::flags`] has for the generation's packets.
+    pub flags: u64,
 }
 
 /// The same for IPv6.
@@ -180,11 +202,14 @@ pub struct Cpu {
     pub usual6: [Usual6; GENERATIONS],
     /// By generation.
     pub lanes: [Lane; GENERATIONS],
+    /// Samples of names.
+    pub sampling: Sampling,
 }
 
 const _: () = {
     assert!(size_of::<Set4>() == 64);
     assert!(size_of::<Set6>() == 128);
+    assert!(size_of::<OpenedSet>() == 32);
     assert!(size_of::<Usual>() == 64);
     assert!(size_of::<Usual6>() == 32);
     assert!(size_of::<Lane>() == 192);

@@ -7,9 +7,11 @@
 
 pub mod front;
 pub mod gso;
+pub mod names;
+pub mod ports;
 
 /// Changes whenever a struct, a map or the meaning of a field changes.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// How many generations of every table there are: one is written while the other is drained.
 pub const GENERATIONS: usize = 2;
@@ -83,6 +85,38 @@ impl Counts {
     }
 }
 
+/// What is counted of a destination.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Packets and bytes.
+    pub counts: Counts,
+    /// Attempts to open a TCP connection: SYN without ACK.
+    pub tcp_connections: u64,
+    /// Attempts to open a QUIC connection of version 1 or 2: a client's Initial, once for each connection.
+    pub quic_connections: u64,
+}
+
+impl Traffic {
+    /// Packets and bytes, no connection.
+    #[inline(always)]
+    pub const fn of(counts: Counts) -> Self {
+        Self {
+            counts,
+            tcp_connections: 0,
+            quic_connections: 0,
+        }
+    }
+
+    /// Adds `other`, wrapping.
+    #[inline(always)]
+    pub const fn add(&mut self, other: Self) {
+        self.counts.add(other.counts);
+        self.tcp_connections = self.tcp_connections.wrapping_add(other.tcp_connections);
+        self.quic_connections = self.quic_connections.wrapping_add(other.quic_connections);
+    }
+}
+
 /// What became of a packet. Decided in this order; the first that fits is the one.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -132,7 +166,7 @@ impl Totals {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
-    /// [`POLICY_ANY_SOURCE`] and [`POLICY_BANS`].
+    /// Any of the `POLICY_` flags.
     pub flags: u64,
 }
 
@@ -140,18 +174,27 @@ pub struct Policy {
 pub const POLICY_ANY_SOURCE: u64 = 1 << 0;
 /// There is at least one banned prefix.
 pub const POLICY_BANS: u64 = 1 << 1;
+/// Packets from ports that this host serves are left out ([`ports`]).
+pub const POLICY_SERVED: u64 = 1 << 2;
+/// Questions to name servers are noted, so that the answers are believed ([`names`]).
+pub const POLICY_DNS: u64 = 1 << 3;
+/// The first data of new TCP connections is sampled.
+pub const POLICY_TLS: u64 = 1 << 4;
+/// The first datagrams of new QUIC connections are sampled.
+pub const POLICY_QUIC: u64 = 1 << 5;
 
 const _: () = {
     assert!(size_of::<FlowKey>() == 36 && align_of::<FlowKey>() == 4);
     assert!(size_of::<SourceKey>() == 20 && align_of::<SourceKey>() == 4);
     assert!(size_of::<Counts>() == 16 && align_of::<Counts>() == 8);
+    assert!(size_of::<Traffic>() == 32 && align_of::<Traffic>() == 8);
     assert!(size_of::<Policy>() == 8);
     assert!(Outcome::Overflow as usize + 1 == OUTCOMES);
 };
 
 #[cfg(feature = "user")]
 mod user {
-    use super::{Counts, FlowKey, Policy, SourceKey};
+    use super::{Counts, FlowKey, Policy, SourceKey, Traffic};
 
     // SAFETY: #[repr(C)], integers only, no padding (asserted by the sizes above), every bit pattern valid.
     unsafe impl aya::Pod for FlowKey {}
@@ -159,6 +202,8 @@ mod user {
     unsafe impl aya::Pod for SourceKey {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Counts {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Traffic {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Policy {}
 }

@@ -5,18 +5,29 @@ use core::num::NonZeroU32;
 
 use aya_ebpf::programs::TcContext;
 use tcpwatch_common::front::{Cpu, Lane, MOST_BYTES, PACKET, SOURCE_NUMBERS, SOURCE_SHIFT, Usual, unpack};
-use tcpwatch_common::{Counts, Outcome, POLICY_ANY_SOURCE, Policy, gso};
+use tcpwatch_common::{
+    Counts, Outcome, POLICY_ANY_SOURCE, POLICY_DNS, POLICY_QUIC, POLICY_SERVED, POLICY_TLS, Policy, Traffic, gso,
+    ports,
+};
 
 use crate::atomic;
 use crate::fast::{get, lane, opaque, this_cpu, usual};
 use crate::front::{self, Contents, Spot};
 use crate::maps::{POLICY, SIDE_0, SIDE_1, Side};
+use crate::names::{self, DNS};
 use crate::parse::{Key, MAPPED, Parsed, headers_bytes, skb};
-use crate::spill;
+use crate::spill::{self, NOT_BANNED};
+use crate::transport::{Opens, Transport, UDP_PAYLOAD};
 
 /// One in so many packets that find their set full takes a slot from another destination: a destination that comes late
 /// but often gets one soon, and one that comes seldom does not push others out.
 const ADMISSION: u64 = 16;
+
+/// Set in the answer of [`packet`], beside the word of its generation, where the word has nothing: the front table must be seen to
+/// ([`settle`]).
+pub const SETTLE: u64 = 1 << 40;
+/// The same: it may tell a name ([`names::outgoing`]).
+pub const LOOK: u64 = 1 << 41;
 
 /// Where a packet is counted.
 struct Here {
@@ -41,7 +52,7 @@ impl Here {
 /// Puts one socket buffer into its bucket. `RT`: tasks can interrupt each other inside the hook, so that nothing belongs to
 /// one CPU alone: every addition is atomic, and the front table is not used.
 ///
-/// Answers with the word of a generation whose front table must be seen to ([`settle`]), or 0.
+/// Answers with what is left to be done, [`SETTLE`] and [`LOOK`], and the word of its generation; or 0.
 #[inline(always)]
 pub fn packet<const RT: bool>(ctx: &TcContext, parsed: Parsed<'_>) -> u64 {
     let wire = on_the_wire(ctx, &parsed);
@@ -49,7 +60,7 @@ pub fn packet<const RT: bool>(ctx: &TcContext, parsed: Parsed<'_>) -> u64 {
     // Read once: everything that this packet writes goes to the same generation.
     let word = get!(cpu, word);
     let here = Here::new(cpu, word);
-    let mut unsettled = false;
+    let mut duties = 0;
     // SAFETY: this CPU's totals.
     unsafe {
         add_own::<RT>(&raw mut (*here.lane).seen, wire);
@@ -60,10 +71,14 @@ pub fn packet<const RT: bool>(ctx: &TcContext, parsed: Parsed<'_>) -> u64 {
     let outcome = match parsed {
         // One branch for each generation, not a reference to one of them: with a map that the verifier does not know as a
         // constant, look-ups are no longer inlined.
-        Parsed::Ip { key, .. } if word.cast_signed() < 0 => {
-            classify::<RT>(&here, key, wire, &SIDE_1, 1, &mut unsettled)
+        Parsed::Ip { key, transport } if word.cast_signed() < 0 => {
+            let packet = Packet { ctx, wire, transport };
+            classify::<RT>(&here, key, &packet, &SIDE_1, 1, &mut duties)
         }
-        Parsed::Ip { key, .. } => classify::<RT>(&here, key, wire, &SIDE_0, 0, &mut unsettled),
+        Parsed::Ip { key, transport } => {
+            let packet = Packet { ctx, wire, transport };
+            classify::<RT>(&here, key, &packet, &SIDE_0, 0, &mut duties)
+        }
         Parsed::Not(outcome) => outcome,
         // The copying parser reaches everything.
         Parsed::OutOfReach => Outcome::Malformed,
@@ -90,7 +105,14 @@ pub fn packet<const RT: bool>(ctx: &TcContext, parsed: Parsed<'_>) -> u64 {
         Outcome::Counted => put!(Counted),
         Outcome::Overflow => put!(Overflow),
     }
-    if unsettled { word } else { 0 }
+    if duties == 0 { 0 } else { word | duties }
+}
+
+/// What is known of a packet besides its addresses.
+struct Packet<'a> {
+    ctx: &'a TcContext,
+    wire: Counts,
+    transport: Transport,
 }
 
 /// Finds the outcome in the order that docs/accounting.md gives, and counts the destination or the ban.
@@ -101,68 +123,139 @@ pub fn packet<const RT: bool>(ctx: &TcContext, parsed: Parsed<'_>) -> u64 {
 fn classify<const RT: bool>(
     here: &Here,
     key: &mut Key,
-    wire: Counts,
+    packet: &Packet<'_>,
     side: &Side,
     generation: u32,
-    unsettled: &mut bool,
+    duties: &mut u64,
 ) -> Outcome {
+    let Packet { ctx, wire, transport } = *packet;
     let Some(policy) = POLICY.get(generation) else {
         return Outcome::OtherSource;
     };
     let Some(source) = source::<RT>(here, key, side, policy) else {
         return Outcome::OtherSource;
     };
+    let opens = match opens(here, ctx, key, &transport, policy.flags, duties) {
+        SERVED => return Outcome::Served,
+        opens => opens,
+    };
     if RT || source == 0 || wire.packets > u64::from(u16::MAX) || wire.bytes > wire.packets * MOST_BYTES {
-        return behind(here, key, wire, side, policy);
+        return behind(here, key, traffic(wire, opens), side, policy);
     }
     let increment = wire.packets * PACKET + wire.bytes;
     let spot = Spot::new(here.cpu, here.word, key, source);
-    let room = match spot.visit(increment) {
+    let room = match spot.visit(increment, opens) {
         front::COUNTED => return Outcome::Counted,
         front::BANNED_SLOT => return Outcome::Banned,
         front::COUNTED_FULL => {
-            *unsettled = true;
+            *duties |= SETTLE;
             return Outcome::Counted;
         }
         front::BANNED_FULL => {
-            *unsettled = true;
+            *duties |= SETTLE;
             return Outcome::Banned;
         }
         front::ROOM => true,
         _ => {
-            *unsettled = asks_for_room(here);
+            if asks_for_room(here) {
+                *duties |= SETTLE;
+            }
             false
         }
     };
-    if !room && spill::add_to_known(side, key.flow(), wire) {
+    let traffic = traffic(wire, opens);
+    if !room && spill::add_to_known(side, key.flow(), traffic) {
         return Outcome::Counted;
     }
     let ban = spill::ban(side, policy, key);
-    if room && spot.claim(here.lane, ban.is_some(), increment) {
-        return if ban.is_some() {
+    let is_banned = ban != NOT_BANNED;
+    if room && spot.claim(here.lane, is_banned, increment, opens) {
+        return if is_banned {
             Outcome::Banned
         } else {
             Outcome::Counted
         };
     }
-    settle_behind(here, key, wire, side, ban)
+    settle_behind(here, key, traffic, side, ban)
+}
+
+/// Answer of [`opens`]: the packet is an answer to a client.
+const SERVED: u64 = u64::MAX;
+
+/// Which connection the packet opens, as [`Spot::visit`] has it, or [`SERVED`]. Takes note of whether it may tell a name.
+#[inline(always)]
+fn opens(
+    here: &Here,
+    ctx: &TcContext,
+    key: &Key,
+    transport: &Transport,
+    flags: u64,
+    duties: &mut u64,
+) -> u64 {
+    if transport.ports == 0 {
+        return 0;
+    }
+    if flags & (POLICY_SERVED | POLICY_TLS) != 0
+        && let Some(group) = names::port_group(here.word.cast_signed() < 0, transport)
+    {
+        let bit = ports::bit(transport.local_port());
+        if flags & POLICY_SERVED != 0 && get!(group, served) & bit != 0 {
+            return SERVED;
+        }
+        if transport.is_tcp() && get!(group, expected) & bit != 0 {
+            *duties |= LOOK;
+        }
+    }
+    if flags & POLICY_DNS != 0 && transport.remote_port() == DNS {
+        *duties |= LOOK;
+    }
+    match transport.opens {
+        Opens::Nothing => 0,
+        Opens::Tcp => {
+            if flags & POLICY_TLS != 0 {
+                *duties |= LOOK;
+            }
+            front::OPENS_TCP
+        }
+        Opens::Quic => {
+            if flags & POLICY_QUIC != 0 {
+                *duties |= LOOK;
+            }
+            let payload = transport.offset + UDP_PAYLOAD as u32;
+            if names::opens_quic(ctx, key, transport.ports, payload) == 0 {
+                0
+            } else {
+                front::OPENS_QUIC
+            }
+        }
+    }
+}
+
+/// What a packet adds to a destination that is not in the front table.
+#[inline(always)]
+fn traffic(wire: Counts, opens: u64) -> Traffic {
+    Traffic {
+        counts: wire,
+        tcp_connections: opens & u64::from(u32::MAX),
+        quic_connections: opens >> 32,
+    }
 }
 
 /// Counts without the front table.
 #[inline(always)]
-fn behind(here: &Here, key: &Key, wire: Counts, side: &Side, policy: &Policy) -> Outcome {
-    if spill::add_to_known(side, key.flow(), wire) {
+fn behind(here: &Here, key: &Key, traffic: Traffic, side: &Side, policy: &Policy) -> Outcome {
+    if spill::add_to_known(side, key.flow(), traffic) {
         return Outcome::Counted;
     }
-    settle_behind(here, key, wire, side, spill::ban(side, policy, key))
+    settle_behind(here, key, traffic, side, spill::ban(side, policy, key))
 }
 
 #[inline(always)]
-fn settle_behind(here: &Here, key: &Key, wire: Counts, side: &Side, ban: Option<u32>) -> Outcome {
-    if let Some(ban) = ban {
-        spill::add_to_ban(side, ban, wire);
+fn settle_behind(here: &Here, key: &Key, traffic: Traffic, side: &Side, ban: u32) -> Outcome {
+    if ban != NOT_BANNED {
+        spill::add_to_ban(side, ban, traffic.counts);
         Outcome::Banned
-    } else if spill::put(side, here.lane, key.flow(), wire) {
+    } else if spill::put(side, here.lane, key.flow(), traffic) {
         Outcome::Counted
     } else {
         Outcome::Overflow
@@ -217,11 +310,21 @@ fn make_room(here: &Here, spot: &Spot, side: &Side) {
     }
     let (destination, number) = spot.decode(here.cpu, victim);
     if let Some(key) = key_of(side, destination, number)
-        && spill::put(side, here.lane, key.flow(), unpack(victim.packed))
+        && spill::put(side, here.lane, key.flow(), held(victim))
         && spot.release(victim)
     {
         // SAFETY: this CPU's totals.
         unsafe { (*here.lane).evicted += 1 };
+    }
+}
+
+/// What a slot has counted.
+#[inline(always)]
+fn held(slot: &Contents) -> Traffic {
+    Traffic {
+        counts: unpack(slot.packed),
+        tcp_connections: u64::from(slot.opened.tcp),
+        quic_connections: u64::from(slot.opened.quic),
     }
 }
 
@@ -251,6 +354,8 @@ pub fn settle(parsed: Parsed<'_>, word: u64) {
         (*usual).seen = 0;
         (*lane).outcomes[Outcome::Counted as usize].add(unpack((*usual).counted));
         (*usual).counted = 0;
+        (*lane).outcomes[Outcome::Served as usize].add(unpack((*usual).served));
+        (*usual).served = 0;
     }
     match parsed {
         Parsed::Ip { key, .. } if word.cast_signed() < 0 => settle_slot(&here, key, &SIDE_1, 1),
@@ -270,7 +375,7 @@ fn settle_slot(here: &Here, key: &mut Key, side: &Side, generation: u32) {
         match spot.take(full) {
             front::NO_ROOM => make_room(here, &spot, side),
             front::HELD => {}
-            verdict => empty_slot(here, verdict, unpack(full.packed), key, side, policy),
+            verdict => empty_slot(here, verdict, held(full), key, side, policy),
         }
     }
 }
@@ -278,12 +383,14 @@ fn settle_slot(here: &Here, key: &mut Key, side: &Side, generation: u32) {
 /// Moves what a full slot had counted to the tables behind. What they have no room for is lost as `overflow`, not from the
 /// totals.
 #[inline(always)]
-fn empty_slot(here: &Here, verdict: u32, counts: Counts, key: &Key, side: &Side, policy: &Policy) {
+fn empty_slot(here: &Here, verdict: u32, traffic: Traffic, key: &Key, side: &Side, policy: &Policy) {
+    let counts = traffic.counts;
     if verdict == front::BANNED_SLOT {
-        if let Some(ban) = spill::ban(side, policy, key) {
+        let ban = spill::ban(side, policy, key);
+        if ban != NOT_BANNED {
             spill::add_to_ban(side, ban, counts);
         }
-    } else if !spill::put(side, here.lane, key.flow(), counts) {
+    } else if !spill::put(side, here.lane, key.flow(), traffic) {
         // SAFETY: this CPU's totals.
         unsafe {
             let outcomes = &raw mut (*here.lane).outcomes;
@@ -306,10 +413,8 @@ fn on_the_wire(ctx: &TcContext, parsed: &Parsed<'_>) -> Counts {
         (
             _,
             0,
-            Parsed::Ip {
-                protocol, transport, ..
-            },
-        ) => segments(ctx, *protocol, *transport),
+            Parsed::Ip { transport, .. },
+        ) => segments(ctx, transport.protocol, transport.offset),
         (_, 0, Parsed::Not(_) | Parsed::OutOfReach) => segments(ctx, 0, 0),
     };
     Counts {

@@ -9,15 +9,21 @@ use core::mem::offset_of;
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::programs::TcContext;
 use network_types::eth::{EthHdr, EtherType};
-use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
-use tcpwatch_common::GENERATIONS;
+use network_types::ip::{IpProto, Ipv4Hdr, Ipv6Hdr};
 use tcpwatch_common::front::{Cpu, FULL, Lane, MOST_BYTES, PACKET, Usual, set4, set6};
+use tcpwatch_common::ports::{bit, group};
+use tcpwatch_common::{GENERATIONS, POLICY_DNS, POLICY_SERVED, POLICY_TLS};
 
-use crate::maps::{CPUS, FRONT4, FRONT6};
-use crate::parse::{ifindex, skb};
+use crate::maps::{CPUS, FRONT4, FRONT6, PORTS};
+use crate::names::DNS;
+use crate::parse::{begins_transport, ifindex, skb};
+use crate::transport::{self, TCP_FLAGS, TCP_TO_FLAGS, UDP_PAYLOAD, UDP_TO_VERSION};
 
 /// Version 4, five words: no options.
 const VERSION_IHL: u8 = 0x45;
+/// Bytes of a transport header, and of what may be a QUIC packet, that are looked at.
+const TRANSPORT: usize = TCP_TO_FLAGS as usize;
+const _: () = assert!(TRANSPORT >= UDP_TO_VERSION as usize);
 
 /// What became of a packet on the short way.
 pub enum Done {
@@ -74,7 +80,7 @@ macro_rules! load {
 pub fn ethernet(ctx: &TcContext) -> Done {
     let Some(cpu) = this_cpu() else { return Done::No };
     let start = ctx.data();
-    if start + EthHdr::LEN + Ipv4Hdr::LEN > ctx.data_end() {
+    if start + EthHdr::LEN + Ipv4Hdr::LEN + TRANSPORT > ctx.data_end() {
         return Done::No;
     }
     let kind = load!(start + offset_of!(EthHdr, ether_type), u16);
@@ -94,7 +100,7 @@ pub fn raw_ip(ctx: &TcContext) -> Done {
         return other::<0>(ctx, cpu, kind);
     }
     let start = ctx.data();
-    if start + Ipv4Hdr::LEN > ctx.data_end() {
+    if start + Ipv4Hdr::LEN + TRANSPORT > ctx.data_end() {
         return Done::No;
     }
     ipv4(ctx, cpu, start)
@@ -113,7 +119,54 @@ fn other<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu, kind: u16) -> Done
     }
 }
 
-/// `header` is inside the packet with the whole fixed header.
+/// What is to become of a packet, by its transport header.
+#[derive(PartialEq, Eq)]
+enum Verdict {
+    /// Nothing special.
+    Count,
+    /// It leaves from a port that is served.
+    Served,
+    /// The long way must look at it.
+    Look,
+}
+
+/// `at` has [`TRANSPORT`] bytes. Needs nothing of the transport header where nothing is asked of it but connections.
+#[inline(always)]
+fn verdict(at: usize, protocol: u8, word: u64, usual: *mut Usual) -> Verdict {
+    let is_udp = if protocol == IpProto::Tcp as u8 {
+        if transport::opens_tcp(load!(at + TCP_FLAGS, u8)) {
+            return Verdict::Look;
+        }
+        false
+    } else if protocol == IpProto::Udp as u8 {
+        if transport::is_initial(load!(at + UDP_PAYLOAD, u8), load!(at + UDP_PAYLOAD + 1, u32)) {
+            return Verdict::Look;
+        }
+        true
+    } else {
+        return Verdict::Count;
+    };
+    let flags = get!(usual, flags);
+    if flags & (POLICY_SERVED | POLICY_TLS | POLICY_DNS) == 0 {
+        return Verdict::Count;
+    }
+    if flags & POLICY_DNS != 0 && load!(at + 2, u16) == DNS.to_be() {
+        return Verdict::Look;
+    }
+    let port = u16::from_be(load!(at, u16));
+    let Some(group) = PORTS.get_ptr_mut(group(word.cast_signed() < 0, is_udp, port)) else {
+        return Verdict::Look;
+    };
+    if get!(group, expected) & bit(port) != 0 {
+        Verdict::Look
+    } else if get!(group, served) & bit(port) != 0 {
+        Verdict::Served
+    } else {
+        Verdict::Count
+    }
+}
+
+/// `header` is inside the packet with the whole fixed header and [`TRANSPORT`] bytes behind it.
 #[inline(always)]
 fn ipv4(ctx: &TcContext, cpu: *mut Cpu, header: usize) -> Done {
     if load!(header, u8) != VERSION_IHL {
@@ -126,6 +179,16 @@ fn ipv4(ctx: &TcContext, cpu: *mut Cpu, header: usize) -> Done {
     let usual = usual(cpu, word);
     if get!(usual, source4) != source || get!(usual, ifindex4) != ifindex(ctx) {
         return Done::No;
+    }
+    // What is no first fragment has no transport header.
+    if !begins_transport(load!(header + offset_of!(Ipv4Hdr, frags), u16)) {
+        return Done::No;
+    }
+    let protocol = load!(header + offset_of!(Ipv4Hdr, proto), u8);
+    match verdict(header + Ipv4Hdr::LEN, protocol, word, usual) {
+        Verdict::Count => {}
+        Verdict::Served => return served(ctx, usual),
+        Verdict::Look => return Done::No,
     }
     let key = get!(usual, key4) ^ u64::from(u32::from_be(destination));
     let Some(set) = FRONT4.get_ptr_mut(set4(word, get!(cpu, multiplier), key)) else {
@@ -161,6 +224,22 @@ fn ipv4(ctx: &TcContext, cpu: *mut Cpu, header: usize) -> Done {
     }
 }
 
+/// A packet that answers a client.
+#[inline(always)]
+fn served(ctx: &TcContext, usual: *mut Usual) -> Done {
+    let increment = increment(ctx, usual);
+    if increment == 0 {
+        return Done::No;
+    }
+    // SAFETY: this CPU's own totals.
+    let full = unsafe { add_two(&raw mut (*usual).served, &raw mut (*usual).seen, increment) };
+    if full & FULL != 0 {
+        Done::Full(get!(usual, word))
+    } else {
+        Done::Counted
+    }
+}
+
 const COUNTED: u64 = 0;
 const NO: u64 = u64::MAX;
 
@@ -171,7 +250,7 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> u64 {
     const SOURCE: usize = offset_of!(Ipv6Hdr, src_addr);
     const DESTINATION: usize = offset_of!(Ipv6Hdr, dst_addr);
     let header = ctx.data() + OFFSET;
-    if header + Ipv6Hdr::LEN > ctx.data_end() || load!(header, u8) >> 4 != 6 {
+    if header + Ipv6Hdr::LEN + TRANSPORT > ctx.data_end() || load!(header, u8) >> 4 != 6 {
         return NO;
     }
     let word = get!(cpu, word);
@@ -183,6 +262,21 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> u64 {
         || get!(usual6, ifindex) != ifindex(ctx)
     {
         return NO;
+    }
+    let protocol = load!(header + offset_of!(Ipv6Hdr, next_hdr), u8);
+    if transport::is_extension(protocol) {
+        return NO;
+    }
+    match verdict(header + Ipv6Hdr::LEN, protocol, word, usual) {
+        Verdict::Count => {}
+        Verdict::Served => {
+            return match served(ctx, usual) {
+                Done::Counted => COUNTED,
+                Done::Full(word) => word,
+                Done::No => NO,
+            };
+        }
+        Verdict::Look => return NO,
     }
     let to = [
         load!(header + DESTINATION, u64),
@@ -288,11 +382,57 @@ fn add(packed: *mut u64, usual: *mut Usual, increment: u64) -> bool {
     unsafe {
         let sum = packed.read_volatile() + increment;
         packed.write_volatile(sum);
-        let counted = &raw mut (*usual).counted;
-        counted.write_volatile(counted.read_volatile() + increment);
-        let seen = &raw mut (*usual).seen;
-        let total = seen.read_volatile() + increment;
-        seen.write_volatile(total);
+        let total = add_two(&raw mut (*usual).counted, &raw mut (*usual).seen, increment);
         (sum | total) & FULL != 0
     }
+}
+
+/// Adds to an outcome and to what was seen, which is the first of both to be full: answers with it.
+///
+/// # Safety
+/// Both must point into this CPU's own totals.
+#[inline(always)]
+unsafe fn add_two(outcome: *mut u64, seen: *mut u64, increment: u64) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        outcome.write_volatile(outcome.read_volatile() + increment);
+        let total = seen.read_volatile() + increment;
+        seen.write_volatile(total);
+        total
+    }
+}
+
+/// Whether an incoming packet may be from a name server, as far as that is seen where it lies: its header at `OFFSET`.
+#[inline(always)]
+pub fn may_answer<const OFFSET: usize>(ctx: &TcContext) -> bool {
+    let start = ctx.data();
+    if start + OFFSET + Ipv6Hdr::LEN + size_of::<u16>() > ctx.data_end() {
+        // Too short, or not all of it where it can be read.
+        return ctx.len() as usize >= OFFSET + Ipv4Hdr::LEN + UDP_PAYLOAD;
+    }
+    let kind = if OFFSET == 0 {
+        // SAFETY: a context field; the verifier turns it into a load from the socket buffer.
+        unsafe { (*skb(ctx)).protocol as u16 }
+    } else {
+        load!(start + offset_of!(EthHdr, ether_type), u16)
+    };
+    let header = start + OFFSET;
+    let (protocol, port) = if kind == EtherType::Ipv4 as u16 {
+        if load!(header, u8) != VERSION_IHL {
+            return true;
+        }
+        (
+            load!(header + offset_of!(Ipv4Hdr, proto), u8),
+            load!(header + Ipv4Hdr::LEN, u16),
+        )
+    } else if kind == EtherType::Ipv6 as u16 {
+        let protocol = load!(header + offset_of!(Ipv6Hdr, next_hdr), u8);
+        if transport::is_extension(protocol) {
+            return true;
+        }
+        (protocol, load!(header + Ipv6Hdr::LEN, u16))
+    } else {
+        return kind == EtherType::Ieee8021q as u16 || kind == EtherType::Ieee8021ad as u16;
+    };
+    port == DNS.to_be() && (protocol == IpProto::Udp as u8 || protocol == IpProto::Tcp as u8)
 }

@@ -5,11 +5,11 @@
 use core::mem::MaybeUninit;
 
 use tcpwatch_common::front::{
-    BANNED, Cpu, FULL, IN_USE, Lane, SOURCE_NUMBERS, SOURCE_SHIFT, Slot4, Slot6, set4, set6,
+    BANNED, Cpu, FULL, IN_USE, Lane, Opened, SOURCE_NUMBERS, SOURCE_SHIFT, Slot4, Slot6, set4, set6,
 };
 
 use crate::fast::{get, opaque};
-use crate::maps::{FRONT4, FRONT6};
+use crate::maps::{FRONT4, FRONT6, OPENED4, OPENED6};
 use crate::parse::{Key, MAPPED};
 
 /// A destination's place in the front table.
@@ -40,6 +40,7 @@ pub struct Contents {
     key: [u64; 3],
     /// Packed counter.
     pub packed: u64,
+    pub opened: Opened,
 }
 
 /// Not in the low bits of any difference between keys.
@@ -47,37 +48,49 @@ const ELSEWHERE: u64 = 1;
 
 /// Runs the body for each slot of a set, with a pointer that moves by constants only.
 macro_rules! each {
-    ($table:ident[$index:expr], |$slot:ident| $body:block) => {
+    ($table:ident[$index:expr], |$slot:ident, $way:ident| $body:block) => {
         if let Some(set) = $table.get_ptr_mut($index) {
-            // SAFETY: inside the set, here and below.
-            let $slot = opaque(unsafe { &raw mut (*set).slots[0] });
-            $body
-            // SAFETY: see above.
-            let $slot = opaque(unsafe { &raw mut (*set).slots[1] });
-            $body
-            // SAFETY: see above.
-            let $slot = opaque(unsafe { &raw mut (*set).slots[2] });
-            $body
-            // SAFETY: see above.
-            let $slot = opaque(unsafe { &raw mut (*set).slots[3] });
+            each!(set, $slot, $way, 0, $body);
+            each!(set, $slot, $way, 1, $body);
+            each!(set, $slot, $way, 2, $body);
+            each!(set, $slot, $way, 3, $body);
+        }
+    };
+    ($set:ident, $slot:ident, $way:ident, $number:literal, $body:block) => {
+        let $way: usize = $number;
+        // SAFETY: inside the set.
+        let $slot = opaque(unsafe { &raw mut (*$set).slots[$way] });
+        $body
+    };
+}
+
+/// The connections of a slot; runs the body with a pointer to them, if there is such a set.
+macro_rules! opened {
+    ($table:ident[$index:expr], $way:ident, |$opened:ident| $body:expr) => {
+        if let Some(set) = $table.get_ptr_mut($index) {
+            // SAFETY: inside the set; this CPU's own.
+            let $opened = opaque(unsafe { &raw mut (*set).slots[$way] });
             $body
         }
     };
 }
 
 macro_rules! operations {
-    ($family:ident, $table:ident, $words:literal, $free:expr, $difference:expr, $banned:expr, $copy:expr, $write:expr) => {
+    ($family:ident, $table:ident, $opened:ident, $words:literal, $free:expr, $difference:expr, $banned:expr, $copy:expr, $write:expr) => {
         mod $family {
             use super::*;
             #[inline(never)]
-            pub fn visit(index: u32, key: &[u64; 3], increment: u64) -> u32 {
+            pub fn visit(index: u32, key: &[u64; 3], increment: u64, opens: u64) -> u32 {
                 let mut answer = NO_ROOM;
-                each!($table[index], |slot| {
+                each!($table[index], |slot, way| {
                     let difference = $difference(slot, key);
                     if difference == 0 || difference == BANNED {
                         let packed = get!(slot, packed) + increment;
                         // SAFETY: this CPU's own slot.
                         unsafe { (&raw mut (*slot).packed).write_volatile(packed) };
+                        if opens != 0 {
+                            opened!($opened[index], way, |opened| add_opened(opened, opens));
+                        }
                         let verdict = if difference == 0 {
                             COUNTED
                         } else {
@@ -93,12 +106,15 @@ macro_rules! operations {
             }
 
             #[inline(never)]
-            pub fn claim(index: u32, key: &[u64; 3], verdict: u64, increment: u64) -> u32 {
-                each!($table[index], |slot| {
+            pub fn claim(index: u32, key: &[u64; 3], verdict: u64, increment: u64, opens: u64) -> u32 {
+                each!($table[index], |slot, way| {
                     if $free(slot) {
                         $write(slot, key, verdict);
                         // SAFETY: this CPU's own slot.
                         unsafe { (&raw mut (*slot).packed).write_volatile(increment) };
+                        if opens != 0 {
+                            opened!($opened[index], way, |opened| add_opened(opened, opens));
+                        }
                         return 1;
                     }
                 });
@@ -109,11 +125,12 @@ macro_rules! operations {
             #[inline(never)]
             pub fn smallest(index: u32, secret: u64, into: &mut Contents) -> u32 {
                 let mut fewest = u64::MAX;
-                each!($table[index], |slot| {
+                each!($table[index], |slot, way| {
                     let packed = get!(slot, packed);
                     if packed < fewest && !$free(slot) && !$banned(slot, secret) {
                         fewest = packed;
                         into.packed = packed;
+                        opened!($opened[index], way, |opened| copy_opened(opened, into));
                         $copy(slot, into);
                     }
                 });
@@ -122,8 +139,9 @@ macro_rules! operations {
 
             #[inline(never)]
             pub fn release(index: u32, key: &[u64; 3]) -> u32 {
-                each!($table[index], |slot| {
+                each!($table[index], |slot, way| {
                     if $difference(slot, key) == 0 {
+                        opened!($opened[index], way, |opened| clear_opened(opened));
                         // SAFETY: this CPU's own slot.
                         unsafe {
                             let words = slot.cast::<u64>();
@@ -141,7 +159,7 @@ macro_rules! operations {
             /// [`NO_ROOM`].
             #[inline(never)]
             pub fn take(index: u32, key: &[u64; 3], into: &mut Contents) -> u32 {
-                each!($table[index], |slot| {
+                each!($table[index], |slot, way| {
                     let difference = $difference(slot, key);
                     if difference == 0 || difference == BANNED {
                         let packed = get!(slot, packed);
@@ -149,6 +167,10 @@ macro_rules! operations {
                             return HELD;
                         }
                         into.packed = packed;
+                        opened!($opened[index], way, |opened| {
+                            copy_opened(opened, into);
+                            clear_opened(opened);
+                        });
                         // SAFETY: this CPU's own slot.
                         unsafe { (&raw mut (*slot).packed).write_volatile(0) };
                         return if difference == 0 {
@@ -164,9 +186,42 @@ macro_rules! operations {
     };
 }
 
+/// What `opens` of [`Spot::visit`] says that a packet opens a TCP connection.
+pub const OPENS_TCP: u64 = 1;
+/// And a QUIC connection.
+pub const OPENS_QUIC: u64 = 1 << 32;
+
+/// One more connection.
+#[inline(always)]
+fn add_opened(opened: *mut Opened, opens: u64) {
+    // SAFETY: this CPU's own.
+    unsafe {
+        let tcp = &raw mut (*opened).tcp;
+        tcp.write_volatile(tcp.read_volatile().wrapping_add(opens as u32));
+        let quic = &raw mut (*opened).quic;
+        quic.write_volatile(quic.read_volatile().wrapping_add((opens >> 32) as u32));
+    }
+}
+
+#[inline(always)]
+fn copy_opened(opened: *mut Opened, into: &mut Contents) {
+    into.opened.tcp = get!(opened, tcp);
+    into.opened.quic = get!(opened, quic);
+}
+
+#[inline(always)]
+fn clear_opened(opened: *mut Opened) {
+    // SAFETY: this CPU's own.
+    unsafe {
+        (&raw mut (*opened).tcp).write_volatile(0);
+        (&raw mut (*opened).quic).write_volatile(0);
+    }
+}
+
 operations!(
     v4,
     FRONT4,
+    OPENED4,
     2,
     |slot: *mut Slot4| get!(slot, key) == 0,
     |slot: *mut Slot4, key: &[u64; 3]| get!(slot, key) ^ key[0],
@@ -181,6 +236,7 @@ operations!(
 operations!(
     v6,
     FRONT6,
+    OPENED6,
     4,
     |slot: *mut Slot6| get!(slot, tag) == 0,
     |slot: *mut Slot6, key: &[u64; 3]| {
@@ -218,7 +274,7 @@ impl Contents {
             // SAFETY: inside the place, aligned for words.
             unsafe { words.add(word).write_volatile(0) };
         }
-        // SAFETY: four words, all written just now.
+        // SAFETY: five words, all written just now.
         unsafe { place.assume_init_mut() }
     }
 }
@@ -250,26 +306,26 @@ impl Spot {
 
     /// Adds to the destination, if it has a slot.
     #[inline(always)]
-    pub fn visit(&self, increment: u64) -> u32 {
+    pub fn visit(&self, increment: u64, opens: u64) -> u32 {
         if self.is_ipv4 {
-            v4::visit(self.index, &self.key, increment)
+            v4::visit(self.index, &self.key, increment, opens)
         } else {
-            v6::visit(self.index, &self.key, increment)
+            v6::visit(self.index, &self.key, increment, opens)
         }
     }
 
     /// Takes a free slot. False: there is none.
     #[inline(always)]
-    pub fn claim(&self, lane: *mut Lane, banned: bool, increment: u64) -> bool {
+    pub fn claim(&self, lane: *mut Lane, banned: bool, increment: u64, opens: u64) -> bool {
         let verdict = if banned { BANNED } else { 0 };
         // SAFETY: this CPU's own totals.
         unsafe {
             if self.is_ipv4 {
-                let claimed = v4::claim(self.index, &self.key, verdict, increment) != 0;
+                let claimed = v4::claim(self.index, &self.key, verdict, increment, opens) != 0;
                 (*lane).taken[0] += u64::from(claimed);
                 claimed
             } else {
-                let claimed = v6::claim(self.index, &self.key, verdict, increment) != 0;
+                let claimed = v6::claim(self.index, &self.key, verdict, increment, opens) != 0;
                 (*lane).taken[1] += u64::from(claimed);
                 claimed
             }

@@ -19,13 +19,17 @@ mod count;
 mod fast;
 mod front;
 mod maps;
+mod names;
 mod parse;
 mod spill;
+mod transport;
 
 use aya_ebpf::bindings::TC_ACT_UNSPEC;
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
+use network_types::eth::EthHdr;
 
+use crate::count::{LOOK, SETTLE};
 use crate::fast::Done;
 use crate::parse::{Parsed, Slot};
 
@@ -44,38 +48,64 @@ pub fn tcpwatch_l3(ctx: TcContext) -> i32 {
 /// As `tcpwatch_l2`, where tasks can interrupt each other inside the hook.
 #[classifier]
 pub fn tcpwatch_l2_rt(ctx: TcContext) -> i32 {
-    long_way::<true, true>(&ctx);
+    see_to::<true>(&ctx, long_way::<true, true>(&ctx));
     TC_ACT_UNSPEC
 }
 
 /// As `tcpwatch_l3`, where tasks can interrupt each other inside the hook.
 #[classifier]
 pub fn tcpwatch_l3_rt(ctx: TcContext) -> i32 {
-    long_way::<false, true>(&ctx);
+    see_to::<false>(&ctx, long_way::<false, true>(&ctx));
+    TC_ACT_UNSPEC
+}
+
+/// For what comes in by devices with an Ethernet header: looks at name servers' answers.
+#[classifier]
+pub fn tcpwatch_l2_in(ctx: TcContext) -> i32 {
+    if fast::may_answer::<{ EthHdr::LEN }>(&ctx) {
+        incoming::<true>(&ctx);
+    }
+    TC_ACT_UNSPEC
+}
+
+/// As `tcpwatch_l2_in`, for devices whose packets begin with the IP header.
+#[classifier]
+pub fn tcpwatch_l3_in(ctx: TcContext) -> i32 {
+    if fast::may_answer::<0>(&ctx) {
+        incoming::<false>(&ctx);
+    }
     TC_ACT_UNSPEC
 }
 
 /// Does what the short way has left.
 #[inline(always)]
 fn finish<const ETHERNET: bool>(ctx: &TcContext, done: Done) -> i32 {
-    let unsettled = match done {
-        Done::Counted => return TC_ACT_UNSPEC,
-        Done::Full(word) => word,
-        Done::No => long_way::<ETHERNET, false>(ctx),
-    };
-    if unsettled != 0 {
-        settle::<ETHERNET>(ctx, unsettled);
+    match done {
+        Done::Counted => {}
+        Done::Full(word) => see_to::<ETHERNET>(ctx, word | SETTLE),
+        Done::No => see_to::<ETHERNET>(ctx, long_way::<ETHERNET, false>(ctx)),
     }
     // Any other value would end the chain for the programs behind us (net/core/dev.c, tcx_run()).
     TC_ACT_UNSPEC
 }
 
-/// Answers with the word of a generation whose front table must be seen to, or 0.
+/// Does what is left to be done when the packet has been counted.
+#[inline(always)]
+fn see_to<const ETHERNET: bool>(ctx: &TcContext, duties: u64) {
+    if duties & SETTLE != 0 {
+        settle::<ETHERNET>(ctx, duties);
+    }
+    if duties & LOOK != 0 {
+        outgoing::<ETHERNET>(ctx, duties);
+    }
+}
+
+/// Answers as [`count::packet`].
 #[inline(always)]
 fn long_way<const ETHERNET: bool, const RT: bool>(ctx: &TcContext) -> u64 {
     match direct::<ETHERNET, RT>(ctx) {
         OUT_OF_REACH => copying::<ETHERNET, RT>(ctx),
-        unsettled => unsettled,
+        duties => duties,
     }
 }
 
@@ -101,6 +131,19 @@ fn copying<const ETHERNET: bool, const RT: bool>(ctx: &TcContext) -> u64 {
 #[inline(never)]
 fn settle<const ETHERNET: bool>(ctx: &TcContext, word: u64) {
     count::settle(parse::<ETHERNET, false>(ctx, &mut Slot::uninit()), word);
+}
+
+#[inline(never)]
+fn outgoing<const ETHERNET: bool>(ctx: &TcContext, word: u64) {
+    if let Some(cpu) = fast::this_cpu() {
+        let flags = fast::get!(fast::usual(cpu, word), flags);
+        names::outgoing(ctx, parse::<ETHERNET, false>(ctx, &mut Slot::uninit()), flags);
+    }
+}
+
+#[inline(never)]
+fn incoming<const ETHERNET: bool>(ctx: &TcContext) {
+    names::incoming(ctx, parse::<ETHERNET, false>(ctx, &mut Slot::uninit()));
 }
 
 #[inline(always)]

@@ -4,9 +4,11 @@
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LpmTrie};
-use tcpwatch_common::front::{Cpu, SOURCE_NUMBERS, Set4, Set6};
-use tcpwatch_common::{Address, Counts, FlowKey, GENERATIONS, Policy, SOURCES_ROOM, SourceKey};
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, RingBuf};
+use tcpwatch_common::front::{Cpu, OpenedSet, SOURCE_NUMBERS, Set4, Set6};
+use tcpwatch_common::names::{FLOWS as FLOWS_ROOM, FlowId, FlowState};
+use tcpwatch_common::ports::{ALL_GROUPS, PortGroup};
+use tcpwatch_common::{Address, Counts, FlowKey, GENERATIONS, Policy, SOURCES_ROOM, SourceKey, Traffic};
 
 /// By the number of the CPU: where it counts, and its totals. The daemon maps it.
 #[map]
@@ -20,6 +22,26 @@ pub static FRONT4: Array<Set4> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 pub static FRONT6: Array<Set6> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
+/// Connections opened to the destinations of [`FRONT4`], with its sets. The daemon maps it.
+#[map]
+pub static OPENED4: Array<OpenedSet> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// The same for [`FRONT6`].
+#[map]
+pub static OPENED6: Array<OpenedSet> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Local ports, by generation and protocol. The daemon maps it.
+#[map]
+pub static PORTS: Array<PortGroup> = Array::with_max_entries(ALL_GROUPS, BPF_F_MMAPABLE);
+
+/// Connections that have just begun, and questions to name servers.
+#[map]
+pub static FLOWS: LruHashMap<FlowId, FlowState> = LruHashMap::with_max_entries(FLOWS_ROOM, 0);
+
+/// Samples of names for the daemon, which makes it larger where it wants them.
+#[map]
+pub static SAMPLES: RingBuf = RingBuf::with_byte_size(4096, 0);
+
 /// Per generation: what holds for its packets. Written only while the generation is the spare one.
 #[map]
 pub static POLICY: Array<Policy> = Array::with_max_entries(GENERATIONS as u32, 0);
@@ -27,7 +49,7 @@ pub static POLICY: Array<Policy> = Array::with_max_entries(GENERATIONS as u32, 0
 macro_rules! side {
     ($spill:ident, $sources:ident, $numbers:ident, $bans:ident, $ban_counts:ident) => {
         #[map]
-        pub static $spill: HashMap<FlowKey, Counts> = HashMap::with_max_entries(1, 0);
+        pub static $spill: HashMap<FlowKey, Traffic> = HashMap::with_max_entries(1, 0);
         // Value: the source's number; 0: none.
         #[map]
         pub static $sources: HashMap<SourceKey, u32> =
@@ -47,7 +69,7 @@ side!(SPILL_1, SOURCES_1, NUMBERS_1, BANS_1, BAN_COUNTS_1);
 
 /// The tables of one generation that are asked on the long way.
 pub struct Side {
-    pub spill: &'static HashMap<FlowKey, Counts>,
+    pub spill: &'static HashMap<FlowKey, Traffic>,
     pub sources: &'static HashMap<SourceKey, u32>,
     /// What has each number.
     pub numbers: &'static Array<SourceKey>,

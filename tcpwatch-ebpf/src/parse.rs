@@ -17,6 +17,8 @@ use network_types::udp::UdpHdr;
 use network_types::vlan::VlanHdr;
 use tcpwatch_common::{FlowKey, Outcome, SourceKey};
 
+use crate::transport::{self, Transport};
+
 /// Words of an address.
 const ADDRESS: usize = 4;
 /// The last word of what every mapped IPv4 address begins with.
@@ -96,10 +98,7 @@ pub enum Parsed<'k> {
     /// A packet with addresses.
     Ip {
         key: &'k mut Key,
-        /// What the IP header says comes next. IPv6 extension headers are not followed.
-        protocol: u8,
-        /// Where that would begin.
-        transport: u32,
+        transport: Transport,
     },
     /// Not a packet with addresses.
     Not(Outcome),
@@ -115,7 +114,7 @@ pub fn skb(ctx: &TcContext) -> *const __sk_buff {
 
 /// The first `N` words of the header at `offset`, of which `bytes` must be there; none: not there.
 #[inline(always)]
-fn header<const DIRECT: bool, const N: usize>(
+pub fn header<const DIRECT: bool, const N: usize>(
     ctx: &TcContext,
     offset: u32,
     bytes: u32,
@@ -211,11 +210,14 @@ fn ipv4<'k, const DIRECT: bool>(ctx: &TcContext, offset: u32, slot: &'k mut Slot
         return missing::<DIRECT>();
     };
     // SAFETY: the whole fixed header is there.
-    let (version_ihl, protocol) = unsafe {
+    let (version_ihl, protocol, fragment) = unsafe {
         (
             at.cast::<u8>().read_volatile(),
             at.byte_add(offset_of!(Ipv4Hdr, proto))
                 .cast::<u8>()
+                .read_volatile(),
+            at.byte_add(offset_of!(Ipv4Hdr, frags))
+                .cast::<u16>()
                 .read_volatile(),
         )
     };
@@ -225,16 +227,31 @@ fn ipv4<'k, const DIRECT: bool>(ctx: &TcContext, offset: u32, slot: &'k mut Slot
     }
     // SAFETY: the whole fixed header is there.
     let (destination, source) = unsafe { (word(at, DESTINATION), word(at, SOURCE)) };
+    let transport = if !begins_transport(fragment) {
+        Some(Transport::unread(protocol, offset + header_bytes))
+    } else if !DIRECT {
+        transport::read::<false>(ctx, protocol, offset + header_bytes)
+    } else if header_bytes == Ipv4Hdr::LEN as u32 {
+        // A constant, by which alone a packet pointer may be moved.
+        transport::read::<true>(ctx, protocol, offset + Ipv4Hdr::LEN as u32)
+    } else {
+        None
+    };
+    let Some(transport) = transport else {
+        return Parsed::OutOfReach;
+    };
     let key = slot.write(Key {
         destination: [0, 0, MAPPED, destination],
         source: [0, 0, MAPPED, source],
         ifindex: ifindex(ctx),
     });
-    Parsed::Ip {
-        key,
-        protocol,
-        transport: offset + header_bytes,
-    }
+    Parsed::Ip { key, transport }
+}
+
+/// Whether an IPv4 packet with this fragment field has what the protocol's header is in.
+#[inline(always)]
+pub const fn begins_transport(fragment: u16) -> bool {
+    u16::from_be(fragment) & 0x1fff == 0
 }
 
 #[inline(always)]
@@ -272,11 +289,18 @@ fn ipv6<'k, const DIRECT: bool>(ctx: &TcContext, offset: u32, slot: &'k mut Slot
         source: address(SOURCE),
         ifindex: ifindex(ctx),
     });
-    Parsed::Ip {
-        key,
-        protocol,
-        transport: offset + Ipv6Hdr::LEN as u32,
-    }
+    let behind = offset + Ipv6Hdr::LEN as u32;
+    let transport = if !DIRECT {
+        Some(transport::behind_extensions(ctx, protocol, behind))
+    } else if transport::is_extension(protocol) {
+        None
+    } else {
+        transport::read::<true>(ctx, protocol, behind)
+    };
+    let Some(transport) = transport else {
+        return Parsed::OutOfReach;
+    };
+    Parsed::Ip { key, transport }
 }
 
 /// The number of the interface that the packet leaves through.

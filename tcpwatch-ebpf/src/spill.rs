@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::maps::lpm_trie;
 use tcpwatch_common::front::Lane;
-use tcpwatch_common::{Address, BAN_IPV6, Counts, FlowKey, POLICY_BANS, Policy};
+use tcpwatch_common::{Address, BAN_IPV6, Counts, FlowKey, POLICY_BANS, Policy, Traffic};
 
 use crate::atomic;
 use crate::maps::Side;
@@ -13,41 +13,59 @@ const ADDRESS_BITS: u32 = size_of::<Address>() as u32 * 8;
 
 /// Adds to a destination of the spill, if it is there.
 #[inline(always)]
-pub fn add_to_known(side: &Side, key: &FlowKey, counts: Counts) -> bool {
+pub fn add_to_known(side: &Side, key: &FlowKey, traffic: Traffic) -> bool {
     let known = side.spill.get_ptr_mut(key);
     if let Some(sum) = known {
-        add_shared(sum, counts);
+        // SAFETY: points to a map value, which is 8-byte aligned and lives as long as the program runs.
+        unsafe {
+            add_shared(&raw mut (*sum).counts, traffic.counts);
+            if traffic.tcp_connections | traffic.quic_connections != 0 {
+                atomic::add(&raw mut (*sum).tcp_connections, traffic.tcp_connections);
+                atomic::add(&raw mut (*sum).quic_connections, traffic.quic_connections);
+            }
+        }
     }
     known.is_some()
 }
 
 /// Adds to a destination of the spill, which it makes if it is not there. False: there is no room (or no memory).
 #[inline(always)]
-pub fn put(side: &Side, lane: *mut Lane, key: &FlowKey, counts: Counts) -> bool {
-    if add_to_known(side, key, counts) {
+pub fn put(side: &Side, lane: *mut Lane, key: &FlowKey, traffic: Traffic) -> bool {
+    if add_to_known(side, key, traffic) {
         return true;
     }
-    if side.spill.insert(key, counts, u64::from(BPF_NOEXIST)).is_ok() {
+    if side.spill.insert(key, traffic, u64::from(BPF_NOEXIST)).is_ok() {
         // Atomic for PREEMPT_RT, and entries are rarely made.
         // SAFETY: a word of a map value.
         unsafe { atomic::add(&raw mut (*lane).spilled, 1) };
         return true;
     }
     // Another CPU may have been first with the same key.
-    add_to_known(side, key, counts)
+    add_to_known(side, key, traffic)
 }
+
+/// Answer of [`ban`]: in none. A number, not an option: the compiler would keep what an empty option has in it, which the verifier
+/// does not let it read.
+pub const NOT_BANNED: u32 = u32::MAX;
 
 /// Number of the banned prefix that the destination is in.
 #[inline(always)]
-pub fn ban(side: &Side, policy: &Policy, key: &Key) -> Option<u32> {
+pub fn ban(side: &Side, policy: &Policy, key: &Key) -> u32 {
     if policy.flags & POLICY_BANS == 0 {
-        return None;
+        return NOT_BANNED;
     }
-    let ban = side
+    let Some(ban) = side
         .bans
-        .get(lpm_trie::Key::new(ADDRESS_BITS, key.flow().destination))?;
+        .get(lpm_trie::Key::new(ADDRESS_BITS, key.flow().destination))
+    else {
+        return NOT_BANNED;
+    };
     // ::/0 and its like contain the mapped form of every IPv4 address, but do not mean it.
-    (!key.is_ipv4() || *ban & BAN_IPV6 == 0).then_some(*ban & !BAN_IPV6)
+    if key.is_ipv4() && *ban & BAN_IPV6 != 0 {
+        NOT_BANNED
+    } else {
+        *ban & !BAN_IPV6
+    }
 }
 
 /// Adds to a banned prefix.

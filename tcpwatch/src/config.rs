@@ -220,6 +220,7 @@ impl Config {
                 slots: args.slots,
                 spill: args.spill,
                 bans: bans.len() as u32,
+                samples: 0,
             },
             bans: bans.into(),
             format: args.format,

@@ -12,5 +12,6 @@ pub mod memory;
 mod multiplier;
 pub mod policy;
 pub mod requirements;
+pub mod samples;
 mod shared;
 pub mod tables;

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use foldhash::{HashMap, HashMapExt as _};
-use tcpwatch_common::{Counts, FlowKey, Outcome, Totals};
+use tcpwatch_common::{Counts, FlowKey, Outcome, Totals, Traffic};
 
 /// What one drain took out of the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub struct Drained {
     /// Totals of all CPUs, summed.
     pub totals: Totals,
     /// Counts by destination. A key may come up more than once (several CPUs, front table and spill).
-    pub destinations: Vec<(FlowKey, Counts)>,
+    pub destinations: Vec<(FlowKey, Traffic)>,
     /// Counts of the banned prefixes, indexed by the number of the ban.
     pub bans: Vec<Counts>,
 }
@@ -33,7 +33,7 @@ impl Drained {
             Imbalance {
                 identity: Identity::Counted,
                 total: of(Outcome::Counted),
-                sum: sum(self.destinations.iter().map(|(_, counts)| *counts)),
+                sum: sum(self.destinations.iter().map(|(_, traffic)| traffic.counts)),
             },
             Imbalance {
                 identity: Identity::Banned,
@@ -89,7 +89,7 @@ pub struct Tally {
     /// Every packet, by what became of it.
     pub totals: Totals,
     /// Counts by destination and own source.
-    pub destinations: HashMap<FlowKey, Counts>,
+    pub destinations: HashMap<FlowKey, Traffic>,
     /// Counts of the banned prefixes, indexed by the number of the ban. Numbers keep their meaning only while
     /// the list of bans is the same: take the tally before the list changes.
     pub bans: Vec<Counts>,
@@ -122,8 +122,8 @@ impl Tally {
         if self.destinations.is_empty() {
             self.destinations.reserve(drained.destinations.len());
         }
-        for (key, counts) in drained.destinations {
-            self.destinations.entry(key).or_default().add(counts);
+        for (key, traffic) in drained.destinations {
+            self.destinations.entry(key).or_default().add(traffic);
         }
         if self.bans.len() < drained.bans.len() {
             self.bans.resize(drained.bans.len(), Counts::default());
@@ -158,6 +158,14 @@ mod tests {
         Counts { packets, bytes }
     }
 
+    /// Each packet opens a TCP connection.
+    fn traffic(packets: u64, bytes: u64) -> Traffic {
+        Traffic {
+            tcp_connections: packets,
+            ..Traffic::of(counts(packets, bytes))
+        }
+    }
+
     fn key(last: u8) -> FlowKey {
         FlowKey {
             destination: mapped([192, 0, 2, last]),
@@ -178,9 +186,9 @@ mod tests {
         Drained {
             totals,
             destinations: vec![
-                (key(1), counts(4, 400)),
-                (key(2), counts(2, 200)),
-                (key(1), counts(1, 100)),
+                (key(1), traffic(4, 400)),
+                (key(2), traffic(2, 200)),
+                (key(1), traffic(1, 100)),
             ],
             bans: vec![counts(0, 0), counts(5, 500)],
         }
@@ -201,7 +209,7 @@ mod tests {
             "seen is 14 packets and 1300 bytes, but the outcomes come to 13 packets and 1300 bytes"
         );
         let mut counted = drained();
-        counted.destinations[1].1.bytes -= 1;
+        counted.destinations[1].1.counts.bytes -= 1;
         assert_eq!(
             counted.imbalance().unwrap().to_string(),
             "counted is 7 packets and 700 bytes, but the destinations come to 7 packets and 699 bytes"
@@ -217,8 +225,8 @@ mod tests {
     #[test]
     fn identities_hold_across_a_wrap_of_the_counters() {
         let mut wrapped = drained();
-        wrapped.destinations.push((key(3), counts(u64::MAX, u64::MAX)));
-        wrapped.destinations.push((key(4), counts(1, 1)));
+        wrapped.destinations.push((key(3), traffic(u64::MAX, u64::MAX)));
+        wrapped.destinations.push((key(4), traffic(1, 1)));
         assert_eq!(wrapped.imbalance(), None);
     }
 
@@ -234,8 +242,8 @@ mod tests {
         assert_eq!(tally.totals.seen, counts(26, 2600));
         assert_eq!(tally.totals.outcomes[Outcome::Counted as usize], counts(14, 1400));
         assert_eq!(tally.destinations.len(), 2);
-        assert_eq!(tally.destinations[&key(1)], counts(10, 1000));
-        assert_eq!(tally.destinations[&key(2)], counts(4, 400));
+        assert_eq!(tally.destinations[&key(1)], traffic(10, 1000));
+        assert_eq!(tally.destinations[&key(2)], traffic(4, 400));
         assert_eq!(tally.bans, [counts(1, 100), counts(5, 500), counts(4, 400)]);
         assert_eq!(tally.drains, 2);
         assert!(tally.balanced);
@@ -272,7 +280,7 @@ mod tests {
                     drained.totals.seen.add(counts);
                     drained.totals.outcomes[outcome].add(counts);
                     if outcome == Outcome::Counted as usize {
-                        drained.destinations.push((key(last), counts));
+                        drained.destinations.push((key(last), Traffic::of(counts)));
                     } else if outcome == Outcome::Banned as usize {
                         drained.bans.push(counts);
                     }

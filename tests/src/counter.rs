@@ -29,6 +29,7 @@ pub fn load(destinations: u32, bans: u32) -> (Programs, KernelTables) {
         slots: None,
         spill: destinations,
         bans,
+        samples: 0,
     })
 }
 
@@ -64,6 +65,7 @@ pub fn policy(ifindex: u32, sources: &[&str], bans: &[&str]) -> PolicySet {
         any_source: false,
         sources,
         bans,
+        ..PolicySet::default()
     }
 }
 
@@ -182,6 +184,7 @@ impl Counter {
                 slots: None,
                 spill: 1024,
                 bans: 64,
+                samples: 0,
             },
             policy,
         )

@@ -74,7 +74,7 @@ fn a_drain_beside_a_cpu_that_counts_loses_nothing() {
     let mut add = |drained: tcpwatch::tally::Drained| {
         assert_eq!(drained.imbalance(), None);
         seen += drained.totals.seen.packets;
-        for (_, counts) in &drained.destinations {
+        for (_, tcpwatch_common::Traffic { counts, .. }) in &drained.destinations {
             assert_eq!(counts.bytes, counts.packets * BYTES);
             counted += counts.packets;
         }

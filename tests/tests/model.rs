@@ -237,10 +237,10 @@ struct Met {
 fn compare(expected: &Interval, drained: &Drained, exact: bool, met: &mut Met) {
     assert_eq!(drained.imbalance(), None);
     let mut flows = BTreeMap::<_, Counts>::new();
-    for (key, counts) in &drained.destinations {
+    for (key, traffic) in &drained.destinations {
         assert_eq!(key.ifindex, LOOPBACK);
         let flow = (to_ip(key.destination), to_ip(key.source));
-        flows.entry(flow).or_default().add(*counts);
+        flows.entry(flow).or_default().add(traffic.counts);
     }
     let bans: BTreeMap<usize, Counts> = drained
         .bans
@@ -358,6 +358,7 @@ fn with_room_for_all_everything_is_equal() {
         slots: None,
         spill: 4096,
         bans: 8,
+        samples: 0,
     };
     assert_eq!(cases("large tables", roomy, 100, true).overflow, 0);
     // Slots for a part only: the rest is in the spill, and slots change hands.
@@ -375,6 +376,7 @@ fn without_room_for_all_the_rest_is_overflow_and_nothing_else_differs() {
             slots: Some(64),
             spill,
             bans: 8,
+            samples: 0,
         };
         assert!(cases("tiny tables", tiny, 100, false).overflow > 0);
     }
@@ -388,6 +390,7 @@ fn a_model_that_forgets_bans_fails() {
         slots: None,
         spill: 4096,
         bans: 8,
+        samples: 0,
     };
     let mut counter = Counter::with(roomy, nth_policy(0));
     let (frame, skb) = frame(OWN[0][0], "203.0.113.1", 8, Shape::Plain);

@@ -17,7 +17,7 @@ use tcpwatch::kernel::drain::{CounterSource as _, Drain, Generation, Tables};
 use tcpwatch::kernel::load::Programs;
 use tcpwatch::kernel::policy::{PolicySet, to_ip};
 use tcpwatch::tally::Drained;
-use tcpwatch_common::{Counts, FlowKey, Outcome};
+use tcpwatch_common::{Counts, FlowKey, Outcome, Traffic};
 use tcpwatch_tests::counter::{LOOPBACK, load, policy, run_often};
 use tcpwatch_tests::cpu::{StopOnDrop, pin};
 use tcpwatch_tests::faulty::{Fault, Faulty};
@@ -69,12 +69,12 @@ impl Books {
         self.add_destinations(&drained.destinations);
     }
 
-    fn add_destinations(&mut self, destinations: &[(FlowKey, Counts)]) {
-        for (key, counts) in destinations {
+    fn add_destinations(&mut self, destinations: &[(FlowKey, Traffic)]) {
+        for (key, traffic) in destinations {
             self.counted
                 .entry(to_ip(key.destination))
                 .or_default()
-                .add(*counts);
+                .add(traffic.counts);
         }
     }
 

@@ -18,6 +18,7 @@ fn atomic_totals_count_the_same() {
             slots: None,
             spill: 16,
             bans: 1,
+            samples: 0,
         };
         let (mut programs, tables) = load::load_for(capacity, preemptible).unwrap();
         let mut drain = Drain::new(

@@ -50,6 +50,7 @@ const CAPACITY: Capacity = Capacity {
     slots: Some(128),
     spill: 16_384,
     bans: 2,
+    samples: 0,
 };
 
 /// The tests measure what two CPUs do to each other, so they take turns.
@@ -156,9 +157,9 @@ impl Books {
         self.unbalanced += u64::from(drained.imbalance().is_some());
         self.totals.add(&drained.totals);
         let mut add = |bucket, counts| self.counted.entry(bucket).or_default().add(counts);
-        for (key, counts) in &drained.destinations {
+        for (key, traffic) in &drained.destinations {
             let flow = Bucket::Flow(to_ip(key.destination), to_ip(key.source), key.ifindex);
-            add(flow, *counts);
+            add(flow, traffic.counts);
         }
         for (n, counts) in drained.bans.iter().enumerate() {
             add(Bucket::Ban(n), *counts);

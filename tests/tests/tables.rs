@@ -29,6 +29,7 @@ const fn smallest(spill: u32) -> Capacity {
         slots: Some(64),
         spill,
         bans: 2,
+        samples: 0,
     }
 }
 
@@ -82,8 +83,8 @@ fn of(drained: &Drained, outcome: Outcome) -> Counts {
 /// Packets by destination.
 fn by_destination(drained: &Drained) -> BTreeMap<IpAddr, u64> {
     let mut sums = BTreeMap::new();
-    for (key, counts) in &drained.destinations {
-        *sums.entry(to_ip(key.destination)).or_default() += counts.packets;
+    for (key, traffic) in &drained.destinations {
+        *sums.entry(to_ip(key.destination)).or_default() += traffic.counts.packets;
     }
     sums
 }
@@ -144,12 +145,11 @@ fn what_finds_the_spill_full_is_overflow_and_in_the_totals() {
 
 /// What the front table has of a destination comes before what the spill has.
 fn parts(drained: &Drained, to: &str) -> Vec<u64> {
-    let of = |counts: &Counts| counts.packets;
     drained
         .destinations
         .iter()
         .filter(|(key, _)| to_ip(key.destination) == address(to))
-        .map(|(_, counts)| of(counts))
+        .map(|(_, traffic)| traffic.counts.packets)
         .collect()
 }
 

@@ -1,7 +1,7 @@
 //! How large the kernel tables are made, and how much of the front table is in use. Pure arithmetic.
 
 use tcpwatch_common::GENERATIONS;
-use tcpwatch_common::front::{Set4, Set6, WAYS};
+use tcpwatch_common::front::{OpenedSet, Set4, Set6, WAYS};
 
 /// The memory that the front table takes if nobody says how large it should be, in bytes.
 pub const FRONT_BYTES: usize = 32 << 20;
@@ -12,7 +12,8 @@ pub const FEWEST_SLOTS: u32 = 64;
 /// The most slots of a CPU: the number of a set has 20 bits.
 pub const MOST_SLOTS: u32 = 4_194_304;
 /// Memory of a slot in both generations and for both families, in bytes.
-pub const SLOT_BYTES: usize = GENERATIONS * (size_of::<Set4>() + size_of::<Set6>()) / WAYS;
+pub const SLOT_BYTES: usize =
+    GENERATIONS * (size_of::<Set4>() + size_of::<Set6>() + 2 * size_of::<OpenedSet>()) / WAYS;
 
 /// How much the kernel tables hold, in each of the two generations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct Capacity {
     pub spill: u32,
     /// Banned prefixes.
     pub bans: u32,
+    /// Bytes for samples of names, a power of two; 0: none are taken.
+    pub samples: u32,
 }
 
 impl Capacity {
@@ -137,6 +140,7 @@ mod tests {
             slots,
             spill: 1,
             bans: 1,
+            samples: 0,
         }
     }
 

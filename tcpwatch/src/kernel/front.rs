@@ -5,14 +5,17 @@ use std::ops::Range;
 
 use aya::Ebpf;
 use tcpwatch_common::front::{
-    BANNED, Cpu, IN_USE, Lane, NO_REGION, ODD, SHIFT_AT, SOURCE_NUMBERS, SOURCE_SHIFT, Set4, Set6, Usual,
-    Usual6, WAYS, unpack,
+    BANNED, Cpu, IN_USE, Lane, NO_REGION, ODD, Opened, OpenedSet, SHIFT_AT, SOURCE_NUMBERS, SOURCE_SHIFT, Set4,
+    Set6, Usual, Usual6, WAYS, unpack,
 };
-use tcpwatch_common::{Address, Counts, FlowKey, Outcome, SourceKey, Totals, mapped};
+use tcpwatch_common::names::Sampling;
+use tcpwatch_common::ports::{ALL_GROUPS, GROUPS, PortGroup, group};
+use tcpwatch_common::{Address, Counts, FlowKey, Outcome, SourceKey, Totals, Traffic, mapped};
 
 use super::capacity::{Fill, Sizing};
 use super::drain::Generation;
 use super::multiplier;
+use super::policy::PortBits;
 use super::shared::{Shared, publish, random};
 use super::tables::{TableError, call_error, descriptor};
 
@@ -47,7 +50,7 @@ pub type Numbers = Vec<SourceKey>;
 #[derive(Debug, Default)]
 pub struct Contents {
     /// Counted destinations.
-    pub destinations: Vec<(FlowKey, Counts)>,
+    pub destinations: Vec<(FlowKey, Traffic)>,
     /// Banned destinations.
     pub banned: Vec<(Address, Counts)>,
 }
@@ -59,6 +62,9 @@ pub struct Front {
     cpus: Shared<Cpu>,
     v4: Shared<Set4>,
     v6: Shared<Set6>,
+    opened4: Shared<OpenedSet>,
+    opened6: Shared<OpenedSet>,
+    ports: Shared<PortGroup>,
     secret: u64,
     sizing: Sizing,
     /// Sets in use, as a power of two, by generation.
@@ -78,11 +84,17 @@ impl Front {
         let cpus = Shared::map(descriptor(ebpf, "CPUS")?, layout.cpus as usize).map_err(error("CPUS"))?;
         let v4 = Shared::map(descriptor(ebpf, "FRONT4")?, sets).map_err(error("FRONT4"))?;
         let v6 = Shared::map(descriptor(ebpf, "FRONT6")?, sets).map_err(error("FRONT6"))?;
+        let opened4 = Shared::map(descriptor(ebpf, "OPENED4")?, sets).map_err(error("OPENED4"))?;
+        let opened6 = Shared::map(descriptor(ebpf, "OPENED6")?, sets).map_err(error("OPENED6"))?;
+        let ports = Shared::map(descriptor(ebpf, "PORTS")?, ALL_GROUPS as usize).map_err(error("PORTS"))?;
         let sizing = Sizing::new(layout.bits);
         let mut front = Self {
             cpus,
             v4,
             v6,
+            opened4,
+            opened6,
+            ports,
             secret: 0,
             bits: [sizing.bits(); 2],
             sizing,
@@ -144,6 +156,35 @@ impl Front {
         }
     }
 
+    /// What holds for the generation's packets on the short way, and the ports that are served. `generation` must be the spare one, or
+    /// nothing attached.
+    pub fn set_rules(&self, generation: Generation, flags: u64, served: Option<&PortBits>) {
+        for cpu in 0..self.layout.cpus as usize {
+            // SAFETY: inside the mapping; nobody uses the spare generation's part.
+            unsafe { (*self.cpus.at(cpu)).usual[generation.index()].flags = flags };
+        }
+        let Some(served) = served else { return };
+        for (udp, words) in [(false, &served.tcp), (true, &served.udp)] {
+            let first = group(generation == Generation::Odd, udp, 0) as usize;
+            for (index, word) in (0..GROUPS as usize).zip(words.iter()) {
+                let of = self.ports.at(first + index);
+                // SAFETY: inside the mapping. Only this half: programs write the other at any time.
+                unsafe { (&raw mut (*of).served).write_volatile(*word) };
+            }
+        }
+    }
+
+    /// Samples taken and dropped since the start, by all CPUs.
+    pub fn sampling(&self) -> Sampling {
+        let mut sum = Sampling::default();
+        for cpu in 0..self.layout.cpus as usize {
+            let sampling = self.cpus.copy(cpu).sampling;
+            sum.taken += sampling.taken;
+            sum.dropped += sampling.dropped;
+        }
+        sum
+    }
+
     /// Has every CPU count in `to` from now on, one after the other.
     pub fn flip(&mut self, to: Generation) {
         let bits = self.sizing.bits();
@@ -196,6 +237,7 @@ impl Front {
                 sum.add(outcome);
             }
             totals.outcomes[Outcome::Counted as usize].add(unpack(usual.counted));
+            totals.outcomes[Outcome::Served as usize].add(unpack(usual.served));
         }
         totals
     }
@@ -221,7 +263,12 @@ impl Front {
     }
 
     fn read4(&self, set: usize, numbers: &Numbers, contents: &mut Contents) {
-        for slot in self.v4.copy(set).slots.into_iter().filter(|slot| slot.key != 0) {
+        let slots = self.v4.copy(set).slots;
+        if slots.iter().all(|slot| slot.key == 0) {
+            return;
+        }
+        let opened = self.opened4.copy(set).slots;
+        for (slot, opened) in slots.into_iter().zip(opened).filter(|(slot, _)| slot.key != 0) {
             let key = slot.key ^ self.secret;
             let number = (key >> SOURCE_SHIFT) as u32 & (SOURCE_NUMBERS - 1);
             let address = mapped((key as u32).to_be_bytes());
@@ -229,20 +276,25 @@ impl Front {
                 address,
                 key & BANNED != 0,
                 numbers.get(number as usize),
-                slot.packed,
+                (slot.packed, opened),
             );
         }
     }
 
     fn read6(&self, set: usize, numbers: &Numbers, contents: &mut Contents) {
-        for slot in self.v6.copy(set).slots.into_iter().filter(|slot| slot.tag != 0) {
+        let slots = self.v6.copy(set).slots;
+        if slots.iter().all(|slot| slot.tag == 0) {
+            return;
+        }
+        let opened = self.opened6.copy(set).slots;
+        for (slot, opened) in slots.into_iter().zip(opened).filter(|(slot, _)| slot.tag != 0) {
             let number = slot.tag as u32 & (SOURCE_NUMBERS - 1);
             let address = address(slot.destination);
             contents.add(
                 address,
                 slot.tag & BANNED != 0,
                 numbers.get(number as usize),
-                slot.packed,
+                (slot.packed, opened),
             );
         }
     }
@@ -261,9 +313,11 @@ impl Front {
             let lane = self.cpus.copy(*cpu as usize).lanes[generation.index()];
             if lane.taken[0] > 0 || self.one_region {
                 self.v4.clear(sets.start, sets.len());
+                self.opened4.clear(sets.start, sets.len());
             }
             if lane.taken[1] > 0 || self.one_region {
                 self.v6.clear(sets.start, sets.len());
+                self.opened6.clear(sets.start, sets.len());
             }
             let [v4, v6] = lane.taken.map(|taken| taken.saturating_sub(lane.evicted));
             most = most.max(v4.max(v6) + lane.spilled);
@@ -281,6 +335,7 @@ impl Front {
                 (*cpu).usual[generation.index()].seen = 0;
                 (*cpu).usual[generation.index()].counted = 0;
                 (*cpu).usual[generation.index()].extra = 0;
+                (*cpu).usual[generation.index()].served = 0;
             }
         }
     }
@@ -313,10 +368,16 @@ impl Front {
 }
 
 impl Contents {
-    fn add(&mut self, destination: Address, banned: bool, source: Option<&SourceKey>, packed: u64) {
+    fn add(
+        &mut self,
+        destination: Address,
+        banned: bool,
+        source: Option<&SourceKey>,
+        (packed, opened): (u64, Opened),
+    ) {
         let counts = unpack(packed);
         if counts == Counts::default() {
-            // Emptied on the way, when it was full.
+            // Emptied on the way, when it was full, with its connections.
         } else if banned {
             self.banned.push((destination, counts));
         } else if let Some(source) = source {
@@ -325,7 +386,12 @@ impl Contents {
                 source: source.address,
                 ifindex: source.ifindex,
             };
-            self.destinations.push((key, counts));
+            let traffic = Traffic {
+                counts,
+                tcp_connections: opened.tcp.into(),
+                quic_connections: opened.quic.into(),
+            };
+            self.destinations.push((key, traffic));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Loads the eBPF object with the operator's sizes.
 
+use aya::maps::RingBuf;
 use aya::programs::SchedClassifier;
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 
@@ -7,7 +8,8 @@ use super::attach::LinkLayer;
 use super::capacity::Capacity;
 use super::front::Layout;
 use super::requirements::{self, RequirementError};
-use super::tables::{KernelTables, TableError, call_error};
+use super::samples::Samples;
+use super::tables::{KernelTables, TableError, call_error, map_error};
 
 /// The compiled programs; empty in a build without the BPF toolchain.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tcpwatch-egress"));
@@ -108,11 +110,14 @@ fn load_laid_out(
     }
     let mut loader = EbpfLoader::new();
     loader.map_max_entries("CPUS", layout.cpus);
-    for map in ["FRONT4", "FRONT6"] {
+    for map in ["FRONT4", "FRONT6", "OPENED4", "OPENED6"] {
         loader.map_max_entries(map, layout.sets());
     }
     for map in ["SPILL_0", "SPILL_1"] {
         loader.map_max_entries(map, capacity.spill.max(1));
+    }
+    if capacity.samples > 0 {
+        loader.map_max_entries("SAMPLES", capacity.samples);
     }
     for map in ["BANS_0", "BANS_1", "BAN_COUNTS_0", "BAN_COUNTS_1"] {
         loader.map_max_entries(map, capacity.bans.max(1));
@@ -189,6 +194,21 @@ impl Programs {
             }
         });
         Ok(())
+    }
+
+    /// The samples that the programs take.
+    ///
+    /// # Errors
+    /// The object has no such map, or they were taken already.
+    pub fn samples(&mut self) -> Result<Samples, LoadError> {
+        const MAP: &str = "SAMPLES";
+        let map = self
+            .ebpf
+            .take_map(MAP)
+            .ok_or_else(|| TableError::Missing(MAP.to_owned()))?;
+        Ok(Samples::new(
+            RingBuf::try_from(map).map_err(map_error("map the ring buffer into memory", MAP))?,
+        ))
     }
 
     /// The program for devices of this kind. The kernel checks it when it is first asked for, which takes it a tenth of a second:

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use tcpwatch_common::ports::GROUPS;
 use tcpwatch_common::{Address, MAPPED_PREFIX_BITS, SourceKey, mapped};
 
 /// What holds for every packet of a generation.
@@ -16,6 +17,19 @@ pub struct PolicySet {
     pub sources: BTreeSet<SourceKey>,
     /// Destinations that are left out; a prefix's counts are kept under its position here.
     pub bans: Arc<[IpNet]>,
+    /// Local ports whose packets are left out; none: they are not asked for.
+    pub served: Option<Arc<PortBits>>,
+    /// What samples are taken of: `POLICY_DNS`, `POLICY_TLS`, `POLICY_QUIC`.
+    pub samples: u64,
+}
+
+/// Sets of ports, a bit for each, 32 in a word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortBits {
+    /// Of TCP.
+    pub tcp: Box<[u32; GROUPS as usize]>,
+    /// Of UDP.
+    pub udp: Box<[u32; GROUPS as usize]>,
 }
 
 /// The address as the kernel tables hold it.

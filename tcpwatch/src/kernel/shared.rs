@@ -9,7 +9,8 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tcpwatch_common::front::{Cpu, Set4, Set6};
+use tcpwatch_common::front::{Cpu, OpenedSet, Set4, Set6};
+use tcpwatch_common::ports::PortGroup;
 
 /// A struct of integers that an array map holds.
 ///
@@ -23,6 +24,10 @@ unsafe impl Element for Cpu {}
 unsafe impl Element for Set4 {}
 // SAFETY: as above.
 unsafe impl Element for Set6 {}
+// SAFETY: as above.
+unsafe impl Element for OpenedSet {}
+// SAFETY: as above.
+unsafe impl Element for PortGroup {}
 
 /// All elements of a map, until dropped. The kernel's programs write them at the same time: nothing here is ever borrowed.
 #[derive(Debug)]

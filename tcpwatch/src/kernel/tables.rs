@@ -8,7 +8,10 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use aya::Ebpf;
 use aya::maps::{Array, Map, MapData, MapError};
 use tcpwatch_common::front::Lane;
-use tcpwatch_common::{Address, Counts, FlowKey, Outcome, POLICY_ANY_SOURCE, POLICY_BANS, Policy, SourceKey};
+use tcpwatch_common::names::Sampling;
+use tcpwatch_common::{
+    Address, Counts, FlowKey, Outcome, POLICY_ANY_SOURCE, POLICY_BANS, POLICY_SERVED, Policy, SourceKey, Traffic,
+};
 
 use self::side::{Side, is_ipv4};
 use super::bpf::{self, GracePeriod};
@@ -68,7 +71,7 @@ pub struct KernelTables {
     busiest: [Option<SourceKey>; 2],
 }
 
-fn map_error(step: &'static str, map: impl Into<String>) -> impl FnOnce(MapError) -> TableError {
+pub(super) fn map_error(step: &'static str, map: impl Into<String>) -> impl FnOnce(MapError) -> TableError {
     let map = map.into();
     move |source| TableError::Map { step, map, source }
 }
@@ -119,7 +122,7 @@ impl KernelTables {
 
     /// Reads and empties the slots that packets are counted in, at once: loses counts. For the test that shows so.
     #[doc(hidden)]
-    pub fn take_live(&mut self, generation: Generation) -> Vec<(FlowKey, Counts)> {
+    pub fn take_live(&mut self, generation: Generation) -> Vec<(FlowKey, Traffic)> {
         let numbers = &self.sides[generation.index()].installed_numbers;
         let contents = self.front.read(generation, numbers);
         self.front.clear_live(generation);
@@ -138,6 +141,12 @@ impl KernelTables {
         self.front.lanes(generation)
     }
 
+    /// Samples taken and dropped since the start.
+    #[must_use]
+    pub fn sampling(&self) -> Sampling {
+        self.front.sampling()
+    }
+
     fn set_usual(&self, generation: Generation) {
         let side = &self.sides[generation.index()];
         let [v4, v6] = self.busiest;
@@ -146,14 +155,14 @@ impl KernelTables {
     }
 
     /// Takes note of the sources that most packets came from.
-    fn note_sources(&mut self, destinations: &[(FlowKey, Counts)]) {
+    fn note_sources(&mut self, destinations: &[(FlowKey, Traffic)]) {
         let mut packets = foldhash::HashMap::<SourceKey, u64>::default();
-        for (key, counts) in destinations {
+        for (key, traffic) in destinations {
             let source = SourceKey {
                 address: key.source,
                 ifindex: key.ifindex,
             };
-            *packets.entry(source).or_default() += counts.packets;
+            *packets.entry(source).or_default() += traffic.counts.packets;
         }
         for (busiest, ipv4) in self.busiest.iter_mut().zip([true, false]) {
             let most = packets
@@ -180,6 +189,11 @@ impl Tables for KernelTables {
         if !policy.bans.is_empty() {
             flags |= POLICY_BANS;
         }
+        if policy.served.is_some() {
+            flags |= POLICY_SERVED;
+        }
+        flags |= policy.samples;
+        self.front.set_rules(generation, flags, policy.served.as_deref());
         self.policy
             .set(generation.index() as u32, Policy { flags }, 0)
             .map_err(map_error("set the policy", "POLICY"))
@@ -201,7 +215,7 @@ impl Tables for KernelTables {
         let totals = self.front.totals(generation);
         let side = &mut self.sides[generation.index()];
         let contents = self.front.read(generation, &side.installed_numbers);
-        let (keys, values) = bpf::read_all::<FlowKey, Counts>(side.spill.as_fd(), self.room)
+        let (keys, values) = bpf::read_all::<FlowKey, Traffic>(side.spill.as_fd(), self.room)
             .map_err(call_error("read the spilled destinations", "SPILL"))?;
         let mut bans = if totals.outcomes[Outcome::Banned as usize] == Counts::default() {
             Vec::new()

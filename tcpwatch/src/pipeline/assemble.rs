@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use tcpwatch_common::{Address, Counts};
+use tcpwatch_common::{Address, Counts, Traffic};
 
 use crate::enrich::{Enricher, scope};
 use crate::kernel::drain::Moment;
@@ -55,7 +55,12 @@ pub fn record(
     let mut destinations: Vec<Destination> = tally
         .destinations
         .into_iter()
-        .map(|(key, Counts { packets, bytes })| {
+        .map(|(key, traffic)| {
+            let Traffic {
+                counts: Counts { packets, bytes },
+                tcp_connections,
+                quic_connections,
+            } = traffic;
             let address = to_ip(key.destination);
             let interface = interval
                 .names
@@ -67,8 +72,8 @@ pub fn record(
                 interface,
                 packets,
                 bytes,
-                tcp_connections: None,
-                quic_connections: None,
+                tcp_connections: Some(tcp_connections),
+                quic_connections: Some(quic_connections),
                 scope: scope(address),
                 place: enricher.place(address),
                 names: None,

@@ -15,7 +15,7 @@ use tcpwatch::pipeline::assemble::{self, Identity, Interval};
 use tcpwatch::record::{Record, WatchedInterface};
 use tcpwatch::sink::{Format, PIECE_BYTES, Pieces, Style, encoder};
 use tcpwatch::tally::Tally;
-use tcpwatch_common::{Counts, FlowKey, Outcome};
+use tcpwatch_common::{Counts, FlowKey, Outcome, Traffic};
 use tcpwatch_tests::mmdb::{Data, File, To, kind};
 use unicode_width::UnicodeWidthStr as _;
 
@@ -165,7 +165,7 @@ fn made() -> Made {
             packets,
             bytes: 100 * packets,
         };
-        tally.destinations.insert(key, counts);
+        tally.destinations.insert(key, Traffic::of(counts));
         for sum in [
             &mut tally.totals.seen,
             &mut tally.totals.outcomes[Outcome::Counted as usize],

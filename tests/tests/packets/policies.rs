@@ -102,7 +102,7 @@ fn any_source_counts_foreign_sources_without_naming_them() {
     let mut flows: Vec<_> = drained
         .destinations
         .iter()
-        .map(|(key, counts)| (to_ip(key.source).to_string(), counts.packets))
+        .map(|(key, traffic)| (to_ip(key.source).to_string(), traffic.counts.packets))
         .collect();
     flows.sort();
     // The unspecified address stands for whichever foreign source; an own one keeps its name.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use proptest::prelude::*;
-use tcpwatch_common::{Counts, FlowKey, Outcome, Totals, mapped};
+use tcpwatch_common::{Counts, FlowKey, Outcome, Totals, Traffic, mapped};
 
 use super::*;
 
@@ -125,10 +125,10 @@ impl Tables for Model {
             };
             drained.destinations.push((
                 key,
-                Counts {
+                Traffic::of(Counts {
                     packets: *packets,
                     bytes: 0,
-                },
+                }),
             ));
             drained.totals.seen.packets += packets;
         }
@@ -203,8 +203,8 @@ fn run(mut model: Model, events: &[Event]) -> (BTreeMap<FlowKey, u64>, BTreeMap<
     let mut take = |drain: &mut Drain<Model>| {
         let harvest = drain.drain().ok()?;
         assert_eq!(harvest.drained.imbalance(), None);
-        for (key, counts) in harvest.drained.destinations {
-            *came.entry(key).or_default() += counts.packets;
+        for (key, traffic) in harvest.drained.destinations {
+            *came.entry(key).or_default() += traffic.counts.packets;
         }
         Some(harvest.fresh)
     };

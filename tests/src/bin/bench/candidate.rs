@@ -35,6 +35,7 @@ fn capacity(destinations: u32, bans: usize) -> Capacity {
         slots: None,
         spill: destinations,
         bans: u32::try_from(bans).unwrap(),
+        samples: 0,
     }
 }
 
@@ -93,6 +94,7 @@ impl Candidate {
             any_source: false,
             sources: [source].into(),
             bans: bans.into(),
+            ..PolicySet::default()
         };
         let drain = Drain::new(tables, policy).unwrap();
         Self {

@@ -1,0 +1,34 @@
+//! Which local ports this host serves, and from which ones a connection was opened whose first data is still to come.
+
+use crate::GENERATIONS;
+
+/// The 32 ports that have the upper eleven bits in common.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortGroup {
+    /// Ports that are served, by the lower five bits. The daemon writes it while the generation is the spare one.
+    pub served: u32,
+    /// Ports whose packets the sampling of names wants to see. The programs write it, in both generations.
+    pub expected: u32,
+}
+
+/// Ports of a group.
+pub const GROUP: u32 = 32;
+/// Groups of a protocol.
+pub const GROUPS: u32 = (1 << 16) / GROUP;
+/// Groups of both protocols and generations.
+pub const ALL_GROUPS: u32 = GROUPS * 2 * GENERATIONS as u32;
+
+/// The group of a port (host order).
+#[inline(always)]
+pub const fn group(odd: bool, udp: bool, port: u16) -> u32 {
+    (odd as u32 * 2 + udp as u32) * GROUPS + port as u32 / GROUP
+}
+
+/// The port's bit in its group.
+#[inline(always)]
+pub const fn bit(port: u16) -> u32 {
+    1 << (port as u32 % GROUP)
+}
+
+const _: () = assert!(size_of::<PortGroup>() == 8);
