@@ -2,6 +2,7 @@
 //!
 //! Pure data. It knows neither the kernel nor where it is written to.
 
+mod names;
 mod read;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -13,6 +14,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 use tcpwatch_common::{Counts, Outcome, Totals};
+
+pub use names::{Evidence, Name, Names};
 
 /// The version of the record's form that this program writes.
 pub const SCHEMA: u32 = 1;
@@ -167,7 +170,7 @@ pub struct GeoFile {
 
 /// What was sent to one address from one own source.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(from = "read::Destination")]
+#[serde(try_from = "read::Destination")]
 pub struct Destination {
     /// Where to.
     pub address: IpAddr,
@@ -179,17 +182,33 @@ pub struct Destination {
     pub packets: u64,
     /// Bytes of their frames.
     pub bytes: u64,
-    /// TCP connections opened; none: this version does not count them.
+    /// TCP connections that were begun: segments with SYN and without ACK; none: a version that did not count them.
     pub tcp_connections: Option<u64>,
-    /// QUIC connections opened; none: this version does not count them.
+    /// QUIC connections that were begun: a client's Initials, each connection once; none: a version that did not count them.
     pub quic_connections: Option<u64>,
     /// What kind of address it is, whatever a database says.
     pub scope: Scope,
     /// Where it is, as far as the databases know.
     #[serde(flatten)]
     pub place: Arc<Place>,
-    /// Names the address was asked for by; none where unknown.
-    pub names: Option<Vec<Arc<str>>>,
+    /// What it was called; none: unknown.
+    #[serde(flatten, serialize_with = "names::serialize")]
+    pub names: Option<Arc<Names>>,
+}
+
+impl Destination {
+    /// Connections that were begun; none: not counted.
+    pub fn connections(&self) -> Option<u64> {
+        add_known(self.tcp_connections, self.quic_connections)
+    }
+}
+
+/// The sum of what is known; none: neither is.
+pub fn add_known(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.saturating_add(b)),
+        (one, None) | (None, one) => one,
+    }
 }
 
 /// Where an address is and whose network it belongs to. What no database knows is none.

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use tcpwatch_common::Counts;
 
-use crate::record::{GeoFile, RecordTotals};
+use crate::record::{GeoFile, RecordTotals, add_known};
 
 mod ask;
 mod axis;
@@ -96,23 +96,15 @@ pub struct Sum {
 impl Sum {
     /// Adds `other`; what was counted in either is counted in the sum.
     pub fn add(&mut self, other: Self) {
-        let add = |sum: &mut Option<u64>, more: Option<u64>| {
-            if let Some(more) = more {
-                *sum = Some(sum.unwrap_or(0).saturating_add(more));
-            }
-        };
         self.packets = self.packets.saturating_add(other.packets);
         self.bytes = self.bytes.saturating_add(other.bytes);
-        add(&mut self.tcp_connections, other.tcp_connections);
-        add(&mut self.quic_connections, other.quic_connections);
+        self.tcp_connections = add_known(self.tcp_connections, other.tcp_connections);
+        self.quic_connections = add_known(self.quic_connections, other.quic_connections);
     }
 
     /// TCP and QUIC together; none: neither was counted.
     pub fn connections(&self) -> Option<u64> {
-        match (self.tcp_connections, self.quic_connections) {
-            (None, None) => None,
-            (tcp, quic) => Some(tcp.unwrap_or(0).saturating_add(quic.unwrap_or(0))),
-        }
+        add_known(self.tcp_connections, self.quic_connections)
     }
 }
 

@@ -177,6 +177,8 @@ pub struct Destination {
     pub network: Value,
     pub anycast: Value,
     pub names: Value,
+    pub names_from: Value,
+    pub name_connections: Value,
 }
 
 impl Destination {

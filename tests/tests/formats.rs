@@ -87,6 +87,8 @@ fn json_has_the_schema_the_order_and_null_for_what_is_unknown() {
             &of.network,
             &of.anycast,
             &of.names,
+            &of.names_from,
+            &of.name_connections,
             &of.tcp_connections,
             &of.quic_connections,
         ] {

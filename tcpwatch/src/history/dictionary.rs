@@ -8,7 +8,7 @@ use std::sync::Arc;
 use foldhash::{HashMap, HashMapExt as _};
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
-use crate::record::{Place, Scope};
+use crate::record::{Names, Place, Scope};
 
 /// Entries of each dictionary that are held; beyond it they are forgotten and asked for again.
 const MOST_HELD: usize = 1 << 16;
@@ -125,17 +125,17 @@ impl Dictionary {
         Ok(entry.id)
     }
 
-    /// The number of a set of names; 0: none.
+    /// The number of a set of names, however they are known; 0: none.
     pub fn names(
         &mut self,
         transaction: &Transaction<'_>,
         day: i64,
-        names: Option<&[Arc<str>]>,
+        names: Option<&Names>,
     ) -> rusqlite::Result<i64> {
-        let Some(names) = names.filter(|names| !names.is_empty()) else {
+        let Some(names) = names else {
             return Ok(0);
         };
-        let mut sorted: Vec<&str> = names.iter().map(|name| &**name).collect();
+        let mut sorted: Vec<&str> = names.texts().collect();
         sorted.sort_unstable();
         sorted.dedup();
         let json = serde_json::to_string(&sorted)

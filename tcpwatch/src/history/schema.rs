@@ -77,7 +77,7 @@ const TABLES: &str = concat!(
     // Where packets left from; an empty source is not an own one.
     "CREATE TABLE origin (id INTEGER PRIMARY KEY, source BLOB NOT NULL, interface TEXT NOT NULL, used INTEGER NOT NULL, \
      UNIQUE (source, interface)) STRICT;\n",
-    // Sets of names as a JSON list. Number 0 is no row: no names.
+    // Sets of names as a JSON list, however they are known. Number 0 is no row: no names.
     "CREATE TABLE names (id INTEGER PRIMARY KEY, names TEXT NOT NULL UNIQUE, used INTEGER NOT NULL) STRICT;\n",
     traffic!("traffic_raw"),
     traffic!("traffic_hour"),

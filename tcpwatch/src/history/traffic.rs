@@ -10,6 +10,8 @@ use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 use ipnet::IpNet;
 use tcpwatch_common::Counts;
 
+use crate::record::add_known;
+
 /// Of the form below; the first byte of every value.
 const FORM: u8 = 1;
 
@@ -36,13 +38,8 @@ pub(super) struct Sums {
 impl Sums {
     pub fn add(&mut self, more: Self) {
         add(&mut self.counts, more.counts);
-        let add = |sum: &mut Option<u64>, more: Option<u64>| {
-            if let Some(more) = more {
-                *sum = Some(sum.unwrap_or(0).saturating_add(more));
-            }
-        };
-        add(&mut self.tcp, more.tcp);
-        add(&mut self.quic, more.quic);
+        self.tcp = add_known(self.tcp, more.tcp);
+        self.quic = add_known(self.quic, more.quic);
     }
 }
 

@@ -7,7 +7,7 @@ use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Deserializer};
 use tcpwatch_common::Counts;
 
-use super::{Place, Scope};
+use super::{Evidence, Names, Place, Scope};
 
 /// As it is written: flat. (Flattened fields would be put aside and looked at twice.)
 #[derive(Deserialize)]
@@ -37,11 +37,18 @@ pub(super) struct Destination {
     anycast: Option<bool>,
     #[serde(deserialize_with = "nullable")]
     names: Option<Vec<Arc<str>>>,
+    #[serde(default)]
+    names_from: Option<Evidence>,
+    #[serde(default)]
+    name_connections: Option<Vec<u64>>,
 }
 
-impl From<Destination> for super::Destination {
-    fn from(read: Destination) -> Self {
-        Self {
+impl TryFrom<Destination> for super::Destination {
+    type Error = super::names::Malformed;
+
+    fn try_from(read: Destination) -> Result<Self, Self::Error> {
+        let names = Names::read(read.names, read.names_from, read.name_connections)?;
+        Ok(Self {
             address: read.address,
             source: read.source,
             interface: read.interface,
@@ -58,8 +65,8 @@ impl From<Destination> for super::Destination {
                 network: read.network,
                 anycast: read.anycast,
             }),
-            names: read.names,
-        }
+            names: names.map(Arc::new),
+        })
     }
 }
 
@@ -118,7 +125,8 @@ mod tests {
             .keys()
             .cloned()
             .collect();
-        for field in fields.iter().filter(|field| *field != "later") {
+        let optional = ["later", "names_from", "name_connections"];
+        for field in fields.iter().filter(|field| !optional.contains(&field.as_str())) {
             let mut without = value.clone();
             without["destinations"][0].as_object_mut().unwrap().remove(field);
             assert!(serde_json::from_value::<Record>(without).is_err(), "{field}");

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use tcpwatch_common::Counts;
 
 use super::{
-    BannedPrefix, Destination, GeoFile, Place, Record, RecordTotals, SCHEMA, Scope, WatchedInterface,
+    BannedPrefix, Destination, Evidence, GeoFile, Name, Names, Place, Record, RecordTotals, SCHEMA, Scope,
+    WatchedInterface,
 };
 
 /// Of 20 seconds.
@@ -105,13 +106,30 @@ pub(crate) fn place(country: &str, asn: u32) -> Arc<Place> {
     })
 }
 
+/// Names that were asked for.
+pub(crate) fn asked(names: &[&str]) -> Option<Arc<Names>> {
+    Names::new(Evidence::Dns, names.iter().map(|name| Arc::from(*name))).map(Arc::new)
+}
+
+/// Names that were read, with their connections.
+pub(crate) fn read(names: &[(&str, u64)]) -> Option<Arc<Names>> {
+    let name = |(name, connections): &(&str, u64)| Name {
+        name: Arc::from(*name),
+        connections: Some(*connections),
+    };
+    Some(Arc::new(Names {
+        from: Evidence::Sni,
+        list: names.iter().map(name).collect(),
+    }))
+}
+
 /// With something in every field.
 pub(crate) fn full() -> Record {
     let known = Destination {
         tcp_connections: Some(3),
         quic_connections: Some(0),
         place: place("US", 15169),
-        names: Some(vec!["dns.google".into()]),
+        names: read(&[("dns.google", 2), ("dns64.dns.google", 1)]),
         ..destination([8, 8, 8, 8], 30, 4242)
     };
     let unknown = Destination {

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use tcpwatch_common::Counts;
 
 use crate::history::{Bounds, Reader, Store};
-use crate::record::{BannedPrefix, Destination, GeoFile, Place, Record, RecordTotals, SCHEMA, Scope};
+use crate::record::{BannedPrefix, Destination, GeoFile, Place, Record, RecordTotals, SCHEMA, Scope, sample};
 use crate::report::{Dimension, Filter, Groups, Period, Question, Report, Sort, ask};
 
 mod answer;

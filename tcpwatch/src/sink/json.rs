@@ -23,7 +23,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::record::{Destination, Place, Scope};
+    use crate::record::{Destination, Evidence, Name, Names, Place, Scope};
     use crate::sink::sample;
 
     #[test]
@@ -49,11 +49,31 @@ mod tests {
             r#""geo":[{"file":"/var/lib/GeoIP/GeoLite2-Country.mmdb","type":"GeoLite2-Country","built":"2026-01-01"}],"#,
             r#""destinations":[{"address":"192.0.2.1","source":"198.51.100.7","interface":"eth0","packets":3,"#,
             r#""bytes":4242,"tcp_connections":null,"quic_connections":null,"scope":"documentation","country":null,"#,
-            r#""country_name":null,"city":null,"asn":null,"network":null,"anycast":null,"names":null}],"#,
+            r#""country_name":null,"city":null,"asn":null,"network":null,"anycast":null,"#,
+            r#""names":null,"names_from":null,"name_connections":null}],"#,
             r#""banned":[{"prefix":"203.0.113.0/24","packets":9,"bytes":999}]}"#,
             "\n"
         );
         assert_eq!(sample::encoded(&Json, &record), expected);
+    }
+
+    #[test]
+    fn names_have_their_evidence_and_their_connections() {
+        let mut record = sample::empty();
+        record.destinations = vec![
+            sample::named(
+                sample::destination("192.0.2.1", 3, 4242),
+                &[("www.example.com", 4), ("a.example", 2)],
+            ),
+            sample::asked(sample::destination("192.0.2.2", 3, 4242), &["b.example"]),
+        ];
+        let line = sample::encoded(&Json, &record);
+        for names in [
+            r#""names":["www.example.com","a.example"],"names_from":"sni","name_connections":[4,2]}"#,
+            r#""names":["b.example"],"names_from":"dns","name_connections":null}"#,
+        ] {
+            assert!(line.contains(names), "{line}");
+        }
     }
 
     #[test]
@@ -68,7 +88,7 @@ mod tests {
 
     fn any_destination() -> impl Strategy<Value = Destination> {
         let text = || proptest::option::of(any::<String>().prop_map(Arc::<str>::from));
-        let names = proptest::collection::vec(any::<String>().prop_map(Arc::<str>::from), 0..3);
+        let names = proptest::collection::vec((any::<String>(), any::<Option<u64>>()), 1..3);
         let counts = (any::<u64>(), any::<u64>(), any::<Option<u64>>());
         let place = (
             text(),
@@ -102,7 +122,16 @@ mod tests {
                     network: place.4,
                     anycast: place.5,
                 }),
-                names,
+                names: names.map(|list| {
+                    let list = list.into_iter().map(|(name, connections)| Name {
+                        name: name.into(),
+                        connections,
+                    });
+                    Arc::new(Names {
+                        from: Evidence::Sni,
+                        list: list.collect(),
+                    })
+                }),
             })
     }
 

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use tcpwatch_common::Counts;
 
 use crate::record::{
-    BannedPrefix, Destination, GeoFile, Place, Record, RecordTotals, SCHEMA, Scope, WatchedInterface,
+    BannedPrefix, Destination, GeoFile, Place, Record, RecordTotals, SCHEMA, Scope, WatchedInterface, sample,
 };
 use crate::sink::{Encode, PIECE_BYTES, Pieces, Style};
 
@@ -96,6 +96,22 @@ pub(super) fn in_network(
     place.network = Some(name.into());
     place.anycast = Some(anycast);
     destination
+}
+
+/// The same destination, with names that were read and their connections.
+pub(super) fn named(destination: Destination, names: &[(&str, u64)]) -> Destination {
+    Destination {
+        names: sample::read(names),
+        ..destination
+    }
+}
+
+/// The same destination, with names that were asked for.
+pub(super) fn asked(destination: Destination, names: &[&str]) -> Destination {
+    Destination {
+        names: sample::asked(names),
+        ..destination
+    }
 }
 
 pub(super) fn banned(prefix: &str, packets: u64, bytes: u64) -> BannedPrefix {

@@ -205,7 +205,7 @@ fn texts_are_kept_as_they_are() {
         record.host = (*text).into();
         let row = &mut record.destinations[0];
         row.interface = (*text).into();
-        row.names = Some(vec![(*text).into(), (*text).into()]);
+        row.names = sample::asked(&[text, text]);
         row.place = Arc::new(Place {
             network: Some((*text).into()),
             city: Some((*text).into()),
@@ -410,7 +410,7 @@ fn what_the_dictionaries_have_goes_with_the_last_day_that_speaks_of_it() {
     for day in 0..30 {
         let mut record = busy(&format!("run{day}"), 1, BEGINNING + day * DAY_MS + 1, 2);
         for row in &mut record.destinations {
-            row.names = Some(vec![format!("{day}.example").into()]);
+            row.names = sample::asked(&[&format!("{day}.example")]);
             row.place = sample::place(&format!("C{day}"), 7);
             row.interface = format!("tun{day}").into();
         }

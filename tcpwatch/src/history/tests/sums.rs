@@ -10,7 +10,7 @@ use tcpwatch_common::Counts;
 use crate::history::rollup::{DAY_MS, HOUR_MS, bucket_of, get};
 use crate::history::schema::{Access, open};
 use crate::history::{Bounds, Detail, Plan, Reader, Resolution, Store, Written};
-use crate::record::{BannedPrefix, Destination, Record, Scope, sample};
+use crate::record::{BannedPrefix, Destination, Evidence, Names, Record, Scope, sample};
 
 /// Midnight, UTC.
 const BEGINNING: i64 = 20_000 * DAY_MS;
@@ -42,7 +42,11 @@ fn destination() -> impl Strategy<Value = Destination> {
             } else {
                 sample::place(["US", "DE", "FR"][usize::from(host % 3)], u32::from(host % 5))
             },
-            names: (host % 4 == 1).then(|| vec![format!("h{host}.example").into(), "b.example".into()]),
+            names: if host % 4 == 1 {
+                sample::asked(&[&format!("h{host}.example"), "b.example"])
+            } else {
+                None
+            },
             ..sample::destination([192, 0, 2, host], packets, packets * 100)
         })
 }
@@ -142,8 +146,8 @@ fn add_all(sums: &mut BTreeMap<String, Sum>, row: &Destination, whole: bool) {
     if whole {
         by("address", &row.address.to_string());
         by("city", &format!("{:?} {:?}", row.place.city, row.place.anycast));
-        let mut names = row.names.clone().unwrap_or_default();
-        names.sort();
+        let mut names: Vec<&str> = row.names.iter().flat_map(|names| names.texts()).collect();
+        names.sort_unstable();
         by("names", &format!("{names:?}"));
     }
 }
@@ -186,7 +190,7 @@ fn answered(reader: &Reader, plan: &Plan, whole: bool) -> BTreeMap<String, Sum> 
                 quic_connections: flow.quic,
                 scope: flow.known.scope,
                 place: flow.known.place.clone().into(),
-                names: Some(flow.names.to_vec()),
+                names: Names::new(Evidence::Dns, flow.names.iter().cloned()).map(Into::into),
             };
             add_all(&mut sums, &row, whole);
         })

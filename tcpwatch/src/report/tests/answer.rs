@@ -209,7 +209,7 @@ fn traffic_at_all_hours_is_said_when_all_hours_are_recorded() {
 fn names_and_connections_are_used_where_there_are_any() {
     let written = minutes(1, |_| {
         let mut video = other(10);
-        video.names = Some(vec!["r1.googlevideo.com".into()]);
+        video.names = sample::asked(&["r1.googlevideo.com"]);
         video.tcp_connections = Some(2);
         video.quic_connections = Some(1);
         vec![video, google("142.250.74.78", "198.51.100.7", 30)]

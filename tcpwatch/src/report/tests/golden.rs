@@ -148,7 +148,7 @@ fn names_from_outside_do_no_harm() {
         64500,
         evil,
     );
-    row.names = Some(vec![evil.into()]);
+    row.names = sample::asked(&[evil]);
     row.interface = "-1+1\u{7}".into();
     let mut record = record(1, "2026-01-02T03:01:00Z", vec![row]);
     record.host = "\u{1b}]0;x\u{7}".into();

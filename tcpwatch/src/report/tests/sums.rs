@@ -43,7 +43,7 @@ fn destination() -> impl Strategy<Value = Destination> {
                 row = in_network(row, country, 15168 + network, "GOOGLE");
             }
             row.tcp_connections = counted.then_some(packets / 7);
-            row.names = (names > 0).then(|| vec!["www.youtube.com".into(); usize::from(names)]);
+            row.names = sample::asked(&vec!["www.youtube.com"; usize::from(names)]);
             row
         },
     )
