@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod domain;
 pub mod enrich;
 pub mod geo;
 pub mod history;
