@@ -13,7 +13,7 @@ const FORMULA: [char; 10] = [
 ];
 
 const HEADING: &str = "row,start,end,seq,partial,name,source,interface,packets,bytes,scope,country,country_name,\
-    balanced,city,asn,network,anycast\n";
+    balanced,city,asn,network,anycast,tcp_connections,quic_connections,names,names_from,name_connections\n";
 
 /// Tidy rows; the heading comes once, before the first record.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,6 +35,11 @@ struct Row {
     asn: String,
     network: String,
     anycast: String,
+    tcp_connections: String,
+    quic_connections: String,
+    names: String,
+    names_from: &'static str,
+    name_connections: String,
 }
 
 impl Encode for Csv {
@@ -73,6 +78,11 @@ impl Encode for Csv {
                 &row.asn,
                 &harmless(row.network),
                 &row.anycast,
+                &row.tcp_connections,
+                &row.quic_connections,
+                &harmless(row.names),
+                row.names_from,
+                &row.name_connections,
             ])?;
         }
         to.flush()
@@ -88,6 +98,7 @@ fn rows(record: &Record) -> impl Iterator<Item = Row> {
         ..Row::default()
     });
     let text = |text: &Option<std::sync::Arc<str>>| text.as_deref().unwrap_or_default().to_owned();
+    let number = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
     let destinations = record.destinations.iter().map(move |d| Row {
         row: "destination",
         name: d.address.to_string(),
@@ -102,6 +113,16 @@ fn rows(record: &Record) -> impl Iterator<Item = Row> {
         asn: d.place.asn.map(|number| number.to_string()).unwrap_or_default(),
         network: text(&d.place.network),
         anycast: d.place.anycast.map(|is| is.to_string()).unwrap_or_default(),
+        tcp_connections: number(d.tcp_connections),
+        quic_connections: number(d.quic_connections),
+        names: d.names.iter().map(|names| joined(names.texts())).collect(),
+        names_from: d.names.as_ref().map_or("", |names| names.from.word()),
+        name_connections: d
+            .names
+            .as_ref()
+            .and_then(|names| names.connections())
+            .map(joined)
+            .unwrap_or_default(),
     });
     let banned = record.banned.iter().map(|banned| Row {
         row: "banned",
@@ -111,6 +132,12 @@ fn rows(record: &Record) -> impl Iterator<Item = Row> {
         ..Row::default()
     });
     totals.into_iter().chain(destinations).chain(banned)
+}
+
+/// With a blank between them; no name has one in it.
+fn joined(parts: impl Iterator<Item = impl ToString>) -> String {
+    let parts: Vec<String> = parts.map(|part| part.to_string()).collect();
+    parts.join(" ")
 }
 
 fn time(time: Timestamp) -> String {
@@ -140,8 +167,12 @@ mod tests {
         record.totals.banned = sample::counts(9, 999);
         let mut bolivia = sample::in_country("2800::1", 3, 4242, "BO", "Bolivia, Plurinational State of");
         bolivia.source = None;
+        bolivia.tcp_connections = Some(3);
+        bolivia.quic_connections = Some(0);
         let bolivia = sample::in_network(bolivia, 64500, "EXAMPLE", true);
-        record.destinations = vec![bolivia, sample::destination("192.0.2.1", 1, 60)];
+        let bolivia = sample::named(bolivia, &[("-a.example", 2), ("b.example", 1)]);
+        let asked = sample::asked(sample::destination("192.0.2.1", 1, 60), &["c.example"]);
+        record.destinations = vec![bolivia, asked];
         record.banned = vec![sample::banned("203.0.113.0/24", 9, 999)];
         let text = format!("{}{}", Csv.heading(), sample::encoded(&Csv, &record));
         let when = "2026-01-02T03:04:00.000Z,2026-01-02T03:04:20.000Z,3,false";
@@ -149,18 +180,18 @@ mod tests {
             text,
             format!(
                 "row,start,end,seq,partial,name,source,interface,packets,bytes,scope,country,country_name,balanced,\
-                 city,asn,network,anycast\n\
-                 total,{when},seen,,,12,5241,,,,true,,,,\n\
-                 total,{when},counted,,,3,4242,,,,true,,,,\n\
-                 total,{when},overflow,,,0,0,,,,true,,,,\n\
-                 total,{when},banned,,,9,999,,,,true,,,,\n\
-                 total,{when},served,,,0,0,,,,true,,,,\n\
-                 total,{when},other_source,,,0,0,,,,true,,,,\n\
-                 total,{when},malformed,,,0,0,,,,true,,,,\n\
-                 total,{when},not_ip,,,0,0,,,,true,,,,\n\
-                 destination,{when},2800::1,,eth0,3,4242,global,BO,\"Bolivia, Plurinational State of\",true,,64500,EXAMPLE,true\n\
-                 destination,{when},192.0.2.1,198.51.100.7,eth0,1,60,documentation,,,true,,,,\n\
-                 banned,{when},203.0.113.0/24,,,9,999,,,,true,,,,\n"
+                 city,asn,network,anycast,tcp_connections,quic_connections,names,names_from,name_connections\n\
+                 total,{when},seen,,,12,5241,,,,true,,,,,,,,,\n\
+                 total,{when},counted,,,3,4242,,,,true,,,,,,,,,\n\
+                 total,{when},overflow,,,0,0,,,,true,,,,,,,,,\n\
+                 total,{when},banned,,,9,999,,,,true,,,,,,,,,\n\
+                 total,{when},served,,,0,0,,,,true,,,,,,,,,\n\
+                 total,{when},other_source,,,0,0,,,,true,,,,,,,,,\n\
+                 total,{when},malformed,,,0,0,,,,true,,,,,,,,,\n\
+                 total,{when},not_ip,,,0,0,,,,true,,,,,,,,,\n\
+                 destination,{when},2800::1,,eth0,3,4242,global,BO,\"Bolivia, Plurinational State of\",true,,64500,EXAMPLE,true,3,0,'-a.example b.example,sni,2 1\n\
+                 destination,{when},192.0.2.1,198.51.100.7,eth0,1,60,documentation,,,true,,,,,,,c.example,dns,\n\
+                 banned,{when},203.0.113.0/24,,,9,999,,,,true,,,,,,,,,\n"
             )
         );
     }
