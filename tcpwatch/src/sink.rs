@@ -52,6 +52,8 @@ pub struct Style {
     pub by: Vec<Grouping>,
     /// The operator's interval, as the classic text repeats it.
     pub interval: Duration,
+    /// Whether the classic text has names instead of places.
+    pub resolve: bool,
     /// The time zone of times that people read. JSON and CSV have UTC.
     pub zone: TimeZone,
 }
@@ -64,6 +66,7 @@ impl Default for Style {
             top: 10,
             by: Vec::new(),
             interval: Duration::from_secs(20),
+            resolve: false,
             zone: TimeZone::system(),
         }
     }

@@ -1,18 +1,21 @@
 //! The classic text: what the script that tcpwatch replaces appended to its log, for those who parse that already.
 
+use std::borrow::Cow;
 use std::io::{self, Write as _};
+
+use foldhash::{HashMap, HashMapExt as _};
 
 use crate::record::Record;
 use crate::sink::{Encode, Pieces, Style, by_address, text};
 
-/// One line per destination address, most packets first.
+/// One line per destination address, or per name where names are wanted instead of places; most packets first.
 #[derive(Clone, Debug)]
 pub struct Classic {
     style: Style,
 }
 
 impl Classic {
-    /// Uses the interval and the time zone of `style`.
+    /// Uses the interval and the time zone of `style`, and whether it wants names.
     pub fn new(style: Style) -> Self {
         Self { style }
     }
@@ -25,19 +28,48 @@ impl Encode for Classic {
             "=== fetch info in {} ===",
             text::interval(self.style.interval)
         )?;
-        for sent in by_address(record) {
-            let place = &sent.row.place;
-            match (&place.country, &place.country_name) {
-                (Some(code), name) => {
-                    writeln!(to, "{} : {code}, {}", sent.packets, name.as_ref().unwrap_or(code))?;
-                }
-                (None, _) => writeln!(to, "{} : IP Address not found", sent.packets)?,
-            }
+        if self.style.resolve {
+            names(record, to)?;
+        } else {
+            places(record, to)?;
         }
         let end = record.end.to_zoned_datetime(self.style.zone.clone());
         // As `date` prints it in the C locale.
         writeln!(to, "=== end of {} ===", end.strftime("%a %b %e %H:%M:%S %Z %Y"))
     }
+}
+
+fn places(record: &Record, to: &mut Pieces<'_>) -> io::Result<()> {
+    for sent in by_address(record) {
+        let place = &sent.row.place;
+        match (&place.country, &place.country_name) {
+            (Some(code), name) => {
+                writeln!(to, "{} : {code}, {}", sent.packets, name.as_ref().unwrap_or(code))?;
+            }
+            (None, _) => writeln!(to, "{} : IP Address not found", sent.packets)?,
+        }
+    }
+    Ok(())
+}
+
+/// The best name of each destination; an address without one stands for itself, as it does where tcpdump resolves.
+fn names(record: &Record, to: &mut Pieces<'_>) -> io::Result<()> {
+    let mut sums: HashMap<Cow<'_, str>, u64> = HashMap::new();
+    for row in &record.destinations {
+        let best = row.names.as_ref().and_then(|names| names.list.first());
+        let name = match best {
+            Some(best) => text::plain(&best.name),
+            None => row.address.to_string().into(),
+        };
+        let sum = sums.entry(name).or_default();
+        *sum = sum.saturating_add(row.packets);
+    }
+    let mut lines: Vec<(Cow<'_, str>, u64)> = sums.into_iter().collect();
+    lines.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    for (name, packets) in lines {
+        writeln!(to, "{packets} : {name}")?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -89,6 +121,34 @@ mod tests {
                 "2 : AT, Austria",
                 "2 : CH, Switzerland"
             ]
+        );
+    }
+
+    #[test]
+    fn names_stand_instead_of_places_where_they_are_wanted() {
+        let mut record = sample::empty();
+        let to = |address, packets| sample::in_country(address, packets, 99, "US", "United States");
+        record.destinations = vec![
+            sample::named(to("192.0.2.1", 40), &[("www.example.com", 3), ("a.example", 1)]),
+            to("2001:db8::1", 31),
+            sample::asked(to("192.0.2.2", 30), &["b.example"]),
+            sample::asked(to("192.0.2.3", 30), &["a.example"]),
+            sample::asked(to("192.0.2.4", 20), &["www.example.com"]),
+            sample::asked(to("192.0.2.5", 1), &["e\u{1b}[2J\n9 : x"]),
+        ];
+        let style = Style {
+            resolve: true,
+            ..sample::style()
+        };
+        assert_eq!(
+            text(&record, style),
+            "=== fetch info in 20s ===\n\
+             60 : www.example.com\n\
+             31 : 2001:db8::1\n\
+             30 : a.example\n\
+             30 : b.example\n\
+             1 : e?[2J?9?:?x\n\
+             === end of Fri Jan  2 03:04:20 UTC 2026 ===\n"
         );
     }
 
