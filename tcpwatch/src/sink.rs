@@ -3,12 +3,13 @@
 //! An encoder does no I/O, an outlet knows no format. Neither sees a kernel type nor asks a database.
 
 use std::io::{self, IsTerminal};
+use std::iter::Sum;
 use std::time::Duration;
 
 use foldhash::{HashMap, HashMapExt as _};
 use jiff::tz::TimeZone;
 
-use crate::record::{Destination, Record};
+use crate::record::{Destination, Names, Record, add_known};
 
 mod classic;
 mod csv;
@@ -103,12 +104,47 @@ pub fn encoder(format: Format, style: &Style) -> Box<dyn Encode> {
     }
 }
 
-/// What was sent to one address, from whichever own source.
-struct Sent<'a> {
+/// What rows of a record come to.
+#[derive(Clone, Copy, Debug, Default)]
+struct Amount {
     packets: u64,
     bytes: u64,
+    /// None: not counted.
+    connections: Option<u64>,
+}
+
+impl Amount {
+    fn of(row: &Destination) -> Self {
+        Self {
+            packets: row.packets,
+            bytes: row.bytes,
+            connections: row.connections(),
+        }
+    }
+
+    fn add(&mut self, more: Self) {
+        self.packets = self.packets.saturating_add(more.packets);
+        self.bytes = self.bytes.saturating_add(more.bytes);
+        self.connections = add_known(self.connections, more.connections);
+    }
+}
+
+impl Sum for Amount {
+    fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
+        parts.fold(Self::default(), |mut sum, part| {
+            sum.add(part);
+            sum
+        })
+    }
+}
+
+/// What was sent to one address, from whichever own source.
+struct Sent<'a> {
+    amount: Amount,
     /// One of the rows that were merged; address, scope and place are the same in all of them.
     row: &'a Destination,
+    /// The best known: of the row with most packets of those with the strongest evidence.
+    names: Option<&'a Names>,
 }
 
 /// The destinations with the rows of different own sources merged, most packets first, then by address.
@@ -116,22 +152,24 @@ fn by_address(record: &Record) -> Vec<Sent<'_>> {
     let mut sent: Vec<Sent<'_>> = Vec::with_capacity(record.destinations.len());
     let mut place_of = HashMap::with_capacity(record.destinations.len());
     for row in &record.destinations {
-        let Destination {
-            address,
-            packets,
-            bytes,
-            ..
-        } = *row;
-        let at = *place_of.entry(address).or_insert(sent.len());
+        let (amount, names) = (Amount::of(row), row.names.as_deref());
+        let at = *place_of.entry(row.address).or_insert(sent.len());
         match sent.get_mut(at) {
             Some(sent) => {
-                sent.packets = sent.packets.saturating_add(packets);
-                sent.bytes = sent.bytes.saturating_add(bytes);
+                sent.amount.add(amount);
+                if names.map(|names| names.from) > sent.names.map(|names| names.from) {
+                    sent.names = names;
+                }
             }
-            None => sent.push(Sent { packets, bytes, row }),
+            None => sent.push(Sent { amount, row, names }),
         }
     }
-    sent.sort_unstable_by(|a, b| b.packets.cmp(&a.packets).then(a.row.address.cmp(&b.row.address)));
+    let packets = |sent: &Sent<'_>| sent.amount.packets;
+    sent.sort_unstable_by(|a, b| {
+        packets(b)
+            .cmp(&packets(a))
+            .then(a.row.address.cmp(&b.row.address))
+    });
     sent
 }
 

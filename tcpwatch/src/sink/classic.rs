@@ -44,9 +44,14 @@ fn places(record: &Record, to: &mut Pieces<'_>) -> io::Result<()> {
         let place = &sent.row.place;
         match (&place.country, &place.country_name) {
             (Some(code), name) => {
-                writeln!(to, "{} : {code}, {}", sent.packets, name.as_ref().unwrap_or(code))?;
+                writeln!(
+                    to,
+                    "{} : {code}, {}",
+                    sent.amount.packets,
+                    name.as_ref().unwrap_or(code)
+                )?;
             }
-            (None, _) => writeln!(to, "{} : IP Address not found", sent.packets)?,
+            (None, _) => writeln!(to, "{} : IP Address not found", sent.amount.packets)?,
         }
     }
     Ok(())

@@ -4,9 +4,9 @@ use std::io::{self, Write as _};
 
 use tcpwatch_common::Counts;
 
-use crate::record::Record;
+use crate::record::{Destination, Record};
 use crate::sink::table::grid::{Grid, Row};
-use crate::sink::{Encode, Pieces, Sent, Style, by_address, text};
+use crate::sink::{Amount, Encode, Pieces, Sent, Style, by_address, text};
 
 mod grid;
 mod grouping;
@@ -97,6 +97,21 @@ impl Table {
             pieces.push(format!("· {} packets/s", text::thousands(packets)));
             pieces.push(format!("· {}", text::bit_rate(counted.bytes, record.seconds)));
         }
+        let sum = |of: fn(&Destination) -> Option<u64>| {
+            let counted = record.destinations.iter().filter_map(of);
+            counted.fold(0_u64, u64::saturating_add)
+        };
+        for (protocol, connections) in [
+            ("TCP", sum(|row| row.tcp_connections)),
+            ("QUIC", sum(|row| row.quic_connections)),
+        ] {
+            if connections > 0 {
+                pieces.push(format!(
+                    "· {} {protocol} connections",
+                    text::thousands(connections)
+                ));
+            }
+        }
         text::wrap(pieces.iter().map(String::as_str), self.style.width)
     }
 
@@ -128,7 +143,7 @@ impl Table {
 
     /// A section for each grouping, and why some are missing.
     fn counted(&self, record: &Record, sent: &[Sent<'_>]) -> (Vec<String>, Vec<Grid>) {
-        let whole = sum(record.destinations.iter().map(|row| (row.packets, row.bytes))).packets;
+        let whole = record.destinations.iter().map(Amount::of).sum::<Amount>().packets;
         let mut hint = Vec::new();
         if record.geo.is_empty() {
             let text = "no place database is loaded, countries and networks are unknown: tcpwatch geo update \
@@ -205,13 +220,12 @@ fn banned(record: &Record) -> Grid {
         record.banned.iter(),
         TOP_BANNED,
         "prefixes",
-        |banned| (banned.packets, banned.bytes),
-        |banned| Row {
-            label: banned.prefix.to_string(),
-            place: String::new(),
+        |banned| Amount {
             packets: banned.packets,
             bytes: banned.bytes,
+            connections: None,
         },
+        |banned, amount| Row::new(banned.prefix.to_string(), amount),
     );
     Grid::new("BANNED", false, rows, 0)
 }
@@ -222,31 +236,21 @@ fn cut<T>(
     mut parts: impl ExactSizeIterator<Item = T>,
     top: usize,
     what: &str,
-    counts: impl Fn(&T) -> (u64, u64),
-    row: impl Fn(T) -> Row,
+    amount: impl Fn(&T) -> Amount,
+    row: impl Fn(T, Amount) -> Row,
 ) -> Vec<Row> {
     let shown = if parts.len() > top + 1 { top } else { parts.len() };
     let left_out = parts.len() - shown;
-    let mut rows: Vec<Row> = parts.by_ref().take(shown).map(row).collect();
+    let with_amount = |part: T| {
+        let amount = amount(&part);
+        row(part, amount)
+    };
+    let mut rows: Vec<Row> = parts.by_ref().take(shown).map(with_amount).collect();
     if left_out > 0 {
-        let Counts { packets, bytes } = sum(parts.map(|part| counts(&part)));
-        rows.push(Row {
-            label: format!("{} more {what}", text::thousands(left_out as u64)),
-            place: String::new(),
-            packets,
-            bytes,
-        });
+        let label = format!("{} more {what}", text::thousands(left_out as u64));
+        rows.push(Row::new(label, parts.map(|part| amount(&part)).sum()));
     }
     rows
-}
-
-fn sum(parts: impl IntoIterator<Item = (u64, u64)>) -> Counts {
-    parts
-        .into_iter()
-        .fold(Counts::default(), |sum, (packets, bytes)| Counts {
-            packets: sum.packets.saturating_add(packets),
-            bytes: sum.bytes.saturating_add(bytes),
-        })
 }
 
 #[cfg(test)]

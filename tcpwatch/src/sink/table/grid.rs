@@ -2,7 +2,7 @@
 
 use comfy_table::{CellAlignment, ColumnConstraint, Row as Cells, Table, Width};
 
-use crate::sink::text;
+use crate::sink::{Amount, text};
 
 /// Between two columns.
 const GAP: usize = 2;
@@ -13,15 +13,19 @@ const LEAST_BAR: usize = 6;
 /// A bar longer than this says no more.
 const LONGEST_BAR: usize = 24;
 
-/// The columns: what, where, packets, bytes, share.
-const COLUMNS: usize = 5;
+/// The columns: what, its name and where, packets, bytes, connections, share.
+const COLUMNS: usize = 6;
 const LABEL: usize = 0;
 const PLACE: usize = 1;
-const SHARE: usize = 4;
+const CONNECTIONS: usize = 4;
+const SHARE: usize = 5;
 
 /// Networks have names of a hundred characters; more than this is cut, so that shares and bars keep their room.
 const LONGEST_LABEL: usize = 30;
 const LONGEST_PLACE: usize = 24;
+
+/// The same where names stand before the places: host names are long, and cut they say little.
+const LONGEST_NAMED_PLACE: usize = 60;
 
 /// How narrow the column of places becomes before the shares give way: "private", "US", a word begun.
 const NARROW_PLACE: usize = 9;
@@ -30,9 +34,30 @@ const NARROW_PLACE: usize = 9;
 #[derive(Clone, Debug)]
 pub(super) struct Row {
     pub(super) label: String,
+    /// Empty: none is known, or it is the label.
+    pub(super) name: String,
     pub(super) place: String,
-    pub(super) packets: u64,
-    pub(super) bytes: u64,
+    pub(super) amount: Amount,
+}
+
+impl Row {
+    /// A row of a label and nothing else.
+    pub(super) fn new(label: String, amount: Amount) -> Self {
+        Self {
+            label,
+            name: String::new(),
+            place: String::new(),
+            amount,
+        }
+    }
+
+    fn name_and_place(&self) -> String {
+        match (&*self.name, &*self.place) {
+            (name, "") => name.to_owned(),
+            ("", place) => place.to_owned(),
+            (name, place) => format!("{name} · {place}"),
+        }
+    }
 }
 
 /// A section: a heading, and rows under it.
@@ -51,21 +76,24 @@ impl Grid {
             .load_style(comfy_table::presets::NOTHING)
             .set_truncation_indicator("…");
         let share = if whole > 0 { "SHARE" } else { "" };
+        let has_connections = has_connections(&rows);
+        let connections = if has_connections { "CONNS" } else { "" };
         add(
             &mut table,
-            [title, "", "PACKETS", "BYTES", share].map(str::to_owned),
+            [title, "", "PACKETS", "BYTES", connections, share].map(str::to_owned),
         );
         for row in &rows {
-            let numbers = [
-                text::thousands(row.packets),
-                text::bytes(row.bytes),
-                text::share(row.packets, whole),
+            let amount = row.amount;
+            let connections = amount.connections.filter(|_| has_connections);
+            let cells = [
+                row.label.clone(),
+                row.name_and_place(),
+                text::thousands(amount.packets),
+                text::bytes(amount.bytes),
+                connections.map(text::thousands).unwrap_or_default(),
+                text::share(amount.packets, whole),
             ];
-            let [packets, bytes, share] = numbers;
-            add(
-                &mut table,
-                [row.label.clone(), row.place.clone(), packets, bytes, share],
-            );
+            add(&mut table, cells);
         }
         Self {
             table,
@@ -76,11 +104,35 @@ impl Grid {
     }
 }
 
+/// Zeros all the way down say nothing.
+fn has_connections(rows: &[Row]) -> bool {
+    rows.iter().any(|row| row.amount.connections > Some(0))
+}
+
 impl Grid {
     /// How wide its columns would like to be.
     fn widths(&self) -> [usize; COLUMNS] {
         let mut widths = widths(&self.table);
-        widths[PLACE] = widths[PLACE].min(LONGEST_PLACE);
+        // For comfy-table, an empty column is one wide.
+        if self
+            .rows
+            .iter()
+            .all(|row| row.name.is_empty() && row.place.is_empty())
+        {
+            widths[PLACE] = 0;
+        }
+        if !has_connections(&self.rows) {
+            widths[CONNECTIONS] = 0;
+        }
+        if self.whole == 0 {
+            widths[SHARE] = 0;
+        }
+        let longest = if self.rows.iter().any(|row| !row.name.is_empty()) {
+            LONGEST_NAMED_PLACE
+        } else {
+            LONGEST_PLACE
+        };
+        widths[PLACE] = widths[PLACE].min(longest);
         if self.bars {
             widths[LABEL] = widths[LABEL].min(LONGEST_LABEL);
         }
@@ -93,18 +145,39 @@ type Drawn = (String, Vec<(String, String)>);
 
 /// Draws sections that stand below one another, in at most `width` columns.
 pub(super) fn draw(grids: &mut [Grid], width: usize) -> Vec<Drawn> {
-    let natural: Vec<[usize; COLUMNS]> = grids.iter().map(Grid::widths).collect();
-    let aligned = align(&natural);
+    let natural: Vec<(bool, [usize; COLUMNS])> =
+        grids.iter().map(|grid| (grid.bars, grid.widths())).collect();
     let bars = grids.iter().any(|grid| grid.bars);
-    let room = |widths: &[usize; COLUMNS]| total(widths) + if bars { GAP + LEAST_BAR } else { 0 };
-    // Sections are aligned with one another unless that would cost a bar its place.
-    let fits = aligned.iter().all(|widths| room(widths) <= width);
-    let chosen = if fits { aligned } else { natural };
+    let all: Vec<_> = natural.iter().map(|(_, widths)| *widths).collect();
+    // Sections are aligned with one another unless that would cost a bar its place; then those with bars, and those without.
+    let chosen = aligned(&all, bars, width).unwrap_or_else(|| {
+        let of_kind = |kind| {
+            let widths = natural.iter().filter(|(bars, _)| *bars == kind);
+            let widths: Vec<_> = widths
+                .map(|(bars, widths)| if *bars { *widths } else { fit(*widths, width) })
+                .collect();
+            aligned(&widths, kind, width).unwrap_or(widths).into_iter()
+        };
+        let (mut with, mut without) = (of_kind(true), of_kind(false));
+        let chosen = natural.iter().map(|(bars, widths)| {
+            let next = if *bars { with.next() } else { without.next() };
+            next.unwrap_or(*widths)
+        });
+        chosen.collect()
+    });
     grids
         .iter_mut()
         .zip(chosen)
         .map(|(grid, widths)| draw_one(grid, fit(widths, width), width))
         .collect()
+}
+
+/// [`align`]; none: they would not fit, with bars behind them or without.
+fn aligned(natural: &[[usize; COLUMNS]], bars: bool, width: usize) -> Option<Vec<[usize; COLUMNS]>> {
+    let aligned = align(natural);
+    let bar = if bars { GAP + LEAST_BAR } else { 0 };
+    let fits = aligned.iter().all(|widths| total(widths) + bar <= width);
+    fits.then_some(aligned)
 }
 
 fn draw_one(grid: &mut Grid, widths: [usize; COLUMNS], width: usize) -> Drawn {
@@ -132,7 +205,7 @@ fn draw_one(grid: &mut Grid, widths: [usize; COLUMNS], width: usize) -> Drawn {
         if grid.bars && bar >= LEAST_BAR {
             (
                 format!("{columns}{:GAP$}", ""),
-                text::bar(row.packets, grid.whole, bar),
+                text::bar(row.amount.packets, grid.whole, bar),
             )
         } else {
             (columns, String::new())
@@ -143,7 +216,7 @@ fn draw_one(grid: &mut Grid, widths: [usize; COLUMNS], width: usize) -> Drawn {
 
 /// The widths that let the columns of all sections stand exactly below one another.
 fn align(natural: &[[usize; COLUMNS]]) -> Vec<[usize; COLUMNS]> {
-    let left = |widths: &[usize; COLUMNS]| total(&[widths[LABEL], widths[PLACE], 0, 0, 0]);
+    let left = |widths: &[usize; COLUMNS]| total(&[widths[LABEL], widths[PLACE], 0, 0, 0, 0]);
     let most_left = natural.iter().map(left).max().unwrap_or(0);
     let mut widest = [0; COLUMNS];
     for widths in natural {
@@ -160,26 +233,30 @@ fn align(natural: &[[usize; COLUMNS]]) -> Vec<[usize; COLUMNS]> {
         };
         aligned[PLACE] = widths[PLACE];
         aligned[LABEL] = most_left - place;
-        if widths[SHARE] == 0 {
-            aligned[SHARE] = 0;
+        for column in [CONNECTIONS, SHARE] {
+            if widths[column] == 0 {
+                aligned[column] = 0;
+            }
         }
         aligned
     });
     aligned.collect()
 }
 
-/// Makes the columns fit: first the places are cut, then the shares are left out, then the labels are cut. Numbers
-/// are never cut.
+/// Makes the columns fit: first the places are cut, then the shares are left out, then the connections, then the labels are
+/// cut. Numbers are never cut.
 fn fit(mut widths: [usize; COLUMNS], width: usize) -> [usize; COLUMNS] {
-    let excess = |widths: &[usize; COLUMNS]| total(widths).saturating_sub(width);
-    if excess(&widths) > 0 {
-        let place = widths[PLACE];
-        widths[PLACE] = place.saturating_sub(excess(&widths)).max(place.min(NARROW_PLACE));
+    let natural = widths[PLACE];
+    widths[PLACE] = natural.min(NARROW_PLACE);
+    for column in [SHARE, CONNECTIONS] {
+        if total(&widths) > width {
+            widths[column] = 0;
+        }
     }
-    if excess(&widths) > 0 {
-        widths[SHARE] = 0;
-    }
-    widths[LABEL] = widths[LABEL].saturating_sub(excess(&widths)).max(1);
+    let room = width.saturating_sub(total(&widths));
+    widths[PLACE] = natural.min(widths[PLACE] + room);
+    let excess = total(&widths).saturating_sub(width);
+    widths[LABEL] = widths[LABEL].saturating_sub(excess).max(1);
     widths
 }
 

@@ -1,15 +1,17 @@
 //! What a table's section groups the counted packets by. The rows of a section come to everything that was counted.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt as _};
 
-use crate::record::{Destination, Record, Scope};
+use crate::domain::{registrable, together};
+use crate::record::{Destination, Name, Names, Record, Scope};
 use crate::sink::table::cut;
 use crate::sink::table::grid::Row;
-use crate::sink::{Sent, text};
+use crate::sink::{Amount, Sent, text};
 
 /// What rows of a table stand for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
@@ -26,6 +28,8 @@ pub enum Grouping {
     Source,
     /// Interfaces that packets left through.
     Interface,
+    /// Names that destinations were called by, by the domains that somebody registered.
+    Name,
     /// Destination addresses.
     Destination,
 }
@@ -38,6 +42,8 @@ enum Key<'a> {
     City(&'a str, Option<&'a str>),
     Source(Option<IpAddr>),
     Interface(&'a str),
+    /// A domain, or several that packets cannot be divided among; none: no name is known.
+    Name(Option<Cow<'a, str>>),
     /// Nothing else is known of it.
     Scope(Scope),
 }
@@ -52,6 +58,7 @@ impl Grouping {
             Self::Scope => "SCOPE",
             Self::Source => "OWN SOURCE",
             Self::Interface => "INTERFACE",
+            Self::Name => "NAME",
             Self::Destination => "TOP DESTINATIONS",
         }
     }
@@ -65,6 +72,7 @@ impl Grouping {
             Self::Scope => "scopes",
             Self::Source => "own sources",
             Self::Interface => "interfaces",
+            Self::Name => "names",
             Self::Destination => "destinations",
         }
     }
@@ -94,6 +102,9 @@ impl Grouping {
                 .map(|city| Key::City(city, place.country.as_deref())),
             Self::Source => Some(Key::Source(row.source)),
             Self::Interface => Some(Key::Interface(&row.interface)),
+            Self::Name => Some(Key::Name(
+                row.names.as_deref().and_then(|names| together(names.texts())),
+            )),
             Self::Scope | Self::Destination => None,
         };
         known.unwrap_or(Key::Scope(row.scope))
@@ -116,6 +127,11 @@ impl Grouping {
             Key::Source(Some(source)) => source.to_string(),
             Key::Source(None) => "not an own address".to_owned(),
             Key::Interface(name) => text::plain(name).into_owned(),
+            Key::Name(Some(domains)) => {
+                let domains: Vec<_> = domains.split(' ').map(text::plain).collect();
+                domains.join(" ")
+            }
+            Key::Name(None) => "no name known".to_owned(),
             Key::Scope(scope) => {
                 let indent = if self == Self::Country { "    " } else { "" };
                 match scope {
@@ -134,42 +150,63 @@ impl Grouping {
                 sent.iter(),
                 top,
                 self.plural(),
-                |sent| (sent.packets, sent.bytes),
-                |sent| destination(sent, record),
+                |sent| sent.amount,
+                |sent, amount| destination(sent, amount, record),
             );
         }
         let mut groups: HashMap<Key<'_>, Row> = HashMap::new();
-        for row in &record.destinations {
-            let key = self.key(row);
+        let mut add = |key, row, amount| {
             let group = match groups.get_mut(&key) {
                 Some(group) => group,
                 None => {
                     let label = self.label(&key, row);
-                    groups.entry(key).or_insert(Row {
-                        label,
-                        place: String::new(),
-                        packets: 0,
-                        bytes: 0,
-                    })
+                    groups.entry(key).or_insert(Row::new(label, Amount::default()))
                 }
             };
-            group.packets = group.packets.saturating_add(row.packets);
-            group.bytes = group.bytes.saturating_add(row.bytes);
+            group.amount.add(amount);
+        };
+        for row in &record.destinations {
+            let mut amount = Amount::of(row);
+            if self == Self::Name {
+                divide(row, &mut amount, &mut add);
+            }
+            add(self.key(row), row, amount);
         }
         let mut rows: Vec<Row> = groups.into_values().collect();
-        rows.sort_unstable_by(|a, b| b.packets.cmp(&a.packets).then_with(|| a.label.cmp(&b.label)));
+        let most = |row: &Row| Reverse((row.amount.packets, row.amount.connections));
+        rows.sort_unstable_by(|a, b| most(a).cmp(&most(b)).then_with(|| a.label.cmp(&b.label)));
         cut(
             rows.into_iter(),
             top,
             self.plural(),
-            |row| (row.packets, row.bytes),
-            |row| row,
+            |row| row.amount,
+            |row, _| row,
         )
     }
 }
 
+/// Connections whose name was read belong to that name's domain, also where packets cannot be divided; `amount` keeps the others.
+fn divide<'a>(
+    row: &'a Destination,
+    amount: &mut Amount,
+    add: &mut impl FnMut(Key<'a>, &'a Destination, Amount),
+) {
+    for Name { name, connections } in row.names.iter().flat_map(|names| &names.list) {
+        if let Some(connections) = connections.filter(|read| *read > 0) {
+            let key = Key::Name(Some(registrable(name).into()));
+            let read = Amount {
+                connections: Some(connections),
+                ..Amount::default()
+            };
+            add(key, row, read);
+            // A name can be read in the interval after the one that its connection was begun in.
+            amount.connections = amount.connections.map(|all| all.saturating_sub(connections));
+        }
+    }
+}
+
 /// An address, and in few words what it belongs to.
-fn destination(sent: &Sent<'_>, record: &Record) -> Row {
+fn destination(sent: &Sent<'_>, amount: Amount, record: &Record) -> Row {
     let place = &sent.row.place;
     let network = match (place.asn, &place.network) {
         (_, Some(name)) => Some(Cow::Borrowed(&**name)),
@@ -183,7 +220,7 @@ fn destination(sent: &Sent<'_>, record: &Record) -> Row {
     let mut words: Vec<Cow<'_, str>> = country.into_iter().chain(network).collect();
     if words.is_empty() && sent.row.scope != Scope::Global {
         words.push(word(sent.row.scope).into());
-    } else if words.is_empty() && !record.geo.is_empty() {
+    } else if words.is_empty() && !record.geo.is_empty() && sent.names.is_none() {
         words.push("unknown".into());
     }
     if place.anycast == Some(true) {
@@ -191,9 +228,18 @@ fn destination(sent: &Sent<'_>, record: &Record) -> Row {
     }
     Row {
         label: sent.row.address.to_string(),
+        name: sent.names.map(best).unwrap_or_default(),
         place: words.join(" "),
-        packets: sent.packets,
-        bytes: sent.bytes,
+        amount,
+    }
+}
+
+/// The best name, and how many more there are.
+fn best(names: &Names) -> String {
+    match &names.list[..] {
+        [] => String::new(),
+        [name] => text::plain(&name.name).into_owned(),
+        [first, others @ ..] => format!("{} +{}", text::plain(&first.name), others.len()),
     }
 }
 

@@ -9,6 +9,8 @@ use super::*;
 use crate::record::{Destination, Scope, WatchedInterface};
 use crate::sink::sample;
 
+mod names;
+
 fn text(record: &Record, style: Style) -> String {
     sample::encoded(&Table::new(style), record)
 }
@@ -304,7 +306,11 @@ fn destinations() -> impl Strategy<Value = Vec<Destination>> {
         0..u64::MAX / 64,
         0..u64::MAX / 64,
         0_usize..12,
-        name,
+        (
+            name,
+            prop::option::of("\\PC{1,30}|[a-z.-]{1,80}"),
+            any::<Option<u64>>(),
+        ),
     );
     proptest::collection::vec(one, 0..30).prop_map(|rows| {
         let scopes = [
@@ -316,13 +322,22 @@ fn destinations() -> impl Strategy<Value = Vec<Destination>> {
             Scope::Benchmarking,
             Scope::Global,
         ];
-        let row = |(address, packets, bytes, scope, name): (IpAddr, u64, u64, usize, String)| {
+        type Known = (String, Option<String>, Option<u64>);
+        let row = |(address, packets, bytes, scope, known): (IpAddr, u64, u64, usize, Known)| {
+            let (place, name, connections) = known;
             let mut row = match scopes.get(scope) {
                 Some(scope) => sample::scoped("::1", packets, bytes, *scope),
-                None => sample::in_country("::1", packets, bytes, ["US", "DE", "GB"][scope % 3], &name),
+                None => sample::in_country("::1", packets, bytes, ["US", "DE", "GB"][scope % 3], &place),
             };
             row.address = address;
-            row
+            row.tcp_connections = connections;
+            match (name, connections) {
+                (Some(name), Some(connections)) => {
+                    sample::named(row, &[(&name, connections), ("a.example", 1)])
+                }
+                (Some(name), None) => sample::asked(row, &[&name]),
+                (None, _) => row,
+            }
         };
         rows.into_iter().map(row).collect()
     })
@@ -337,7 +352,7 @@ proptest! {
         totals in proptest::array::uniform8(any::<u64>()),
         width in 60_usize..140,
         top in 0_usize..20,
-        flags in any::<[bool; 3]>(),
+        flags in any::<[bool; 4]>(),
     ) {
         let mut record = sample::empty();
         record.geo = if flags[0] { sample::geo() } else { vec![] };
@@ -354,7 +369,8 @@ proptest! {
             totals.map(|packets| sample::counts(packets, packets));
         record.totals =
             crate::record::RecordTotals { seen, counted, overflow, banned, served, other_source, malformed, not_ip };
-        let lines = text(&record, Style { width, top, ..sample::style() });
+        let by = if flags[3] { vec![Grouping::Name, Grouping::Destination] } else { vec![] };
+        let lines = text(&record, Style { width, top, by, ..sample::style() });
         for line in lines.lines() {
             prop_assert!(columns(line) <= width, "{} columns of {width}: {line:?}", columns(line));
             prop_assert_eq!(line.trim_end(), line);
