@@ -3,6 +3,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+/// What rows of destinations without a name are called.
+pub(crate) const NO_NAME: &str = "no name known";
+
 /// How many domains are named where several stand together.
 const NAMED: usize = 3;
 

@@ -59,7 +59,7 @@ pub enum Dimension {
     Source,
     /// Interfaces that packets left through.
     Interface,
-    /// Names that destinations were asked for by.
+    /// Names of destinations, by the domains that somebody registered.
     Name,
     /// Hours, in the order of time.
     Hour,

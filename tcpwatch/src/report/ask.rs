@@ -64,7 +64,7 @@ pub fn ask(
     let buckets = reader.buckets(&plan)?;
     let bins = bins(&plan, &buckets, zone);
     let dimensions = question.by.iter().copied().map(By::Dimension);
-    let details = filter.iter().flat_map(|_| facts::AXES);
+    let details = filter.iter().flat_map(facts::axes);
     let by: Vec<By> = dimensions.chain(details).collect();
     let regeo = places.as_ref().map(|places| places.files());
     let mut fold = Fold::new(bins, zone.clone(), filter.as_ref(), by, filter.is_some());

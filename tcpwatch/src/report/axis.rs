@@ -30,6 +30,8 @@ pub(super) enum By {
     Dimension(Dimension),
     Family,
     Anycast,
+    /// Names as they are, and not their domains.
+    Names,
 }
 
 /// What rows have in common when they are in one group.
@@ -46,6 +48,8 @@ pub(super) enum Key {
     Prefix(IpNet),
     /// The sum of destinations that were not kept one by one.
     NotKept,
+    /// Domains of names; none: no names.
+    Name(Option<Arc<str>>),
     /// By number; 0: no names.
     Names(u32),
     /// Its beginning.
@@ -66,6 +70,8 @@ pub(super) struct Row<'a> {
     pub(super) origin: u32,
     pub(super) from: &'a Origin,
     pub(super) names: u32,
+    /// Of the names.
+    pub(super) domain: Option<&'a Arc<str>>,
     pub(super) address: Option<(u32, IpAddr)>,
     pub(super) moment: &'a Moment,
     pub(super) sum: Sum,
@@ -145,6 +151,7 @@ impl Axis {
     fn group(&mut self, row: &Row<'_>) -> u32 {
         let number = match self.by {
             By::Anycast => row.place,
+            By::Names => row.names,
             By::Family => {
                 let address = row.address.map(|(_, address)| address).or(row.from.source);
                 address.map_or(2, |address| u32::from(address.is_ipv6()))
@@ -187,6 +194,7 @@ impl Axis {
         let place = &row.known.place;
         let known = match self.by {
             By::Anycast => Some(Key::Anycast(place.anycast)),
+            By::Names => Some(Key::Names(row.names)),
             By::Family => {
                 let address = row.address.map(|(_, address)| address).or(row.from.source);
                 Some(Key::Family(
@@ -211,7 +219,7 @@ impl Axis {
                 ),
                 Dimension::Source => Some(Key::Source(row.from.source)),
                 Dimension::Interface => Some(Key::Interface(Arc::clone(&row.from.interface))),
-                Dimension::Name => Some(Key::Names(row.names)),
+                Dimension::Name => Some(Key::Name(row.domain.cloned())),
                 Dimension::Hour => Some(
                     row.moment
                         .hour_ms

@@ -2,6 +2,7 @@
 
 use jiff::tz::TimeZone;
 
+use crate::domain::NO_NAME;
 use crate::history::Bucket;
 use crate::report::axis::{Axis, By};
 use crate::report::bins::{DAY, timestamp};
@@ -13,13 +14,24 @@ const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
 
 /// What is grouped by for it.
-pub(super) const AXES: [By; 5] = [
-    By::Dimension(Dimension::Source),
-    By::Family,
-    By::Dimension(Dimension::Name),
-    By::Dimension(Dimension::Country),
-    By::Anycast,
-];
+pub(super) fn axes(filter: &Filter) -> [By; 5] {
+    [
+        By::Dimension(Dimension::Source),
+        By::Family,
+        names(filter),
+        By::Dimension(Dimension::Country),
+        By::Anycast,
+    ]
+}
+
+/// By domain; of one domain, what is below it.
+fn names(filter: &Filter) -> By {
+    if filter.is_domain() {
+        By::Names
+    } else {
+        By::Dimension(Dimension::Name)
+    }
+}
 
 /// Names of the target that are listed; the others are summed up.
 const TOP_DOMAINS: usize = 20;
@@ -42,8 +54,8 @@ pub(super) fn facts(fold: &Fold<'_>, basis: &Basis<'_>) -> Facts {
     let windows = windows(fold, level);
     let recorded: u64 = basis.buckets.iter().map(|bucket| bucket.length_ms).sum();
     let rate = |of: fn(&Sum) -> Option<u64>| rate(&windows, recorded, of);
-    let mut domains = parts(By::Dimension(Dimension::Name));
-    if domains.iter().all(|part| part.label == "no name known") {
+    let mut domains = parts(names(basis.filter));
+    if domains.iter().all(|part| part.label == NO_NAME) {
         domains.clear();
     }
     let left: Vec<Part> = domains.split_off(domains.len().min(TOP_DOMAINS));

@@ -206,6 +206,11 @@ impl Filter {
         net.contains(&address).into()
     }
 
+    /// Whether it is one domain.
+    pub(super) fn is_domain(&self) -> bool {
+        matches!(self.kind, Kind::Domain(_))
+    }
+
     fn asks_names_only(&self) -> bool {
         match &self.kind {
             Kind::Domain(_) => true,

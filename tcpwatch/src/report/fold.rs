@@ -3,7 +3,6 @@
 //! A row refers to what is known of its destination, to its origin and to its names by reference, and there are few of each:
 //! everything that depends on them alone is decided once, and found again by number.
 
-use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -11,12 +10,17 @@ use foldhash::{HashMap, HashMapExt as _};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
+use crate::domain::together;
 use crate::enrich::{Enricher, scope};
 use crate::history::{Flow, Known, Origin};
 use crate::report::axis::{Axis, By, Row};
 use crate::report::bins::{DAY, timestamp};
 use crate::report::filter::{Filter, Verdict};
 use crate::report::{Bins, Sum};
+
+mod numbers;
+
+use numbers::Numbers;
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
@@ -28,6 +32,8 @@ pub(super) struct Tables {
     pub(super) origins: Vec<Origin>,
     /// Number 0: none.
     pub(super) names: Vec<Vec<Arc<str>>>,
+    /// The domains of the names of the same number; none: there are none.
+    pub(super) domains: Vec<Option<Arc<str>>>,
     pub(super) addresses: Vec<IpAddr>,
     pub(super) country_names: HashMap<Arc<str>, Arc<str>>,
     pub(super) network_names: HashMap<u32, Arc<str>>,
@@ -93,49 +99,6 @@ pub(super) struct Fold<'a> {
     pub(super) windows: Vec<Window>,
 }
 
-/// Values by number, found again by where they lie.
-struct Numbers<T> {
-    by_place: HashMap<(usize, usize), u32>,
-    by_value: HashMap<T, u32>,
-}
-
-impl<T: Hash + Eq + Clone> Numbers<T> {
-    fn new() -> Self {
-        Self {
-            by_place: HashMap::new(),
-            by_value: HashMap::new(),
-        }
-    }
-
-    /// The number of a value that lies at `place`; `is` compares it, since another value may lie where one was. True: it is new.
-    fn get(
-        &mut self,
-        place: (usize, usize),
-        list: &mut Vec<T>,
-        is: impl Fn(&T) -> bool,
-        value: impl FnOnce() -> T,
-    ) -> (u32, bool) {
-        if let Some(number) = self.by_place.get(&place)
-            && list.get(*number as usize).is_some_and(is)
-        {
-            return (*number, false);
-        }
-        let (number, is_new) = self.of(list, value());
-        self.by_place.insert(place, number);
-        (number, is_new)
-    }
-
-    fn of(&mut self, list: &mut Vec<T>, value: T) -> (u32, bool) {
-        if let Some(number) = self.by_value.get(&value) {
-            return (*number, false);
-        }
-        let number = u32::try_from(list.len()).unwrap_or(u32::MAX);
-        list.push(value.clone());
-        self.by_value.insert(value, number);
-        (number, true)
-    }
-}
-
 impl<'a> Fold<'a> {
     pub(super) fn new(
         bins: Bins,
@@ -171,6 +134,7 @@ impl<'a> Fold<'a> {
             windows: Vec::new(),
         };
         fold.names.of(&mut fold.tables.names, Vec::new());
+        fold.tables.domains.push(None);
         let none = fold.filter.map_or(Verdict::Yes, |filter| filter.of_names(&[]));
         fold.verdicts.1.push(none);
         fold
@@ -236,6 +200,7 @@ impl<'a> Fold<'a> {
             origin,
             from: flow.origin,
             names,
+            domain: self.tables.domains.get(names as usize).and_then(Option::as_ref),
             address,
             moment: &moment,
             sum,
@@ -311,6 +276,8 @@ impl<'a> Fold<'a> {
         if is_new {
             let verdict = self.filter.map_or(Verdict::Yes, |filter| filter.of_names(names));
             self.verdicts.1.push(verdict);
+            let domains = together(names.iter().map(|name| &**name));
+            self.tables.domains.push(domains.map(Arc::from));
         }
         number
     }

@@ -14,6 +14,7 @@ use crate::report::{Dimension, Filter, Groups, Period, Question, Report, Sort, a
 
 mod answer;
 mod golden;
+mod names;
 mod regeo;
 mod sums;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt as _};
 
-use crate::domain::{registrable, together};
+use crate::domain::{NO_NAME, registrable, together};
 use crate::record::{Destination, Name, Names, Record, Scope};
 use crate::sink::table::cut;
 use crate::sink::table::grid::Row;
@@ -131,7 +131,7 @@ impl Grouping {
                 let domains: Vec<_> = domains.split(' ').map(text::plain).collect();
                 domains.join(" ")
             }
-            Key::Name(None) => "no name known".to_owned(),
+            Key::Name(None) => NO_NAME.to_owned(),
             Key::Scope(scope) => {
                 let indent = if self == Self::Country { "    " } else { "" };
                 match scope {
