@@ -6,7 +6,7 @@ use std::hash::Hash;
 use foldhash::{HashSet, HashSetExt as _};
 use tcpwatch_common::Counts;
 
-use crate::record::{Record, SCHEMA};
+use crate::record::{Destination, Record, SCHEMA};
 
 /// How far the clock and the monotonic clock may be apart, beside the rounding.
 const CLOCK_MS: f64 = 1000.0;
@@ -45,6 +45,12 @@ pub enum Fault {
     Twice {
         /// Which.
         list: &'static str,
+        /// From 1.
+        at: usize,
+    },
+    /// A destination with a name that it has already.
+    #[error("entry {at} of destinations has the same name twice")]
+    Name {
         /// From 1.
         at: usize,
     },
@@ -104,6 +110,9 @@ pub fn faults(record: &Record) -> Vec<Fault> {
         |row| (row.address, row.source, &*row.interface),
         &mut faults,
     );
+    if let Some(at) = destinations.iter().position(has_a_name_twice) {
+        faults.push(Fault::Name { at: at + 1 });
+    }
     list(
         "banned prefixes",
         &record.banned,
@@ -129,6 +138,13 @@ pub fn faults(record: &Record) -> Vec<Fault> {
         });
     }
     faults
+}
+
+fn has_a_name_twice(row: &Destination) -> bool {
+    row.names.as_deref().is_some_and(|names| {
+        let mut seen = HashSet::with_capacity(names.list.len());
+        names.texts().any(|name| !seen.insert(name))
+    })
 }
 
 fn sums(record: &Record, faults: &mut Vec<Fault>) {
@@ -188,7 +204,7 @@ mod tests {
     #[test]
     fn every_identity_is_checked() {
         type Spoil = fn(&mut Record);
-        let spoiled: [(&str, Spoil); 14] = [
+        let spoiled: [(&str, Spoil); 15] = [
             ("its schema is 2", |record| record.schema = 2),
             ("says itself", |record| record.balanced = false),
             ("seen is 60 packets", |record| record.totals.seen.packets += 1),
@@ -201,6 +217,9 @@ mod tests {
             ("entry 2 of destinations is there twice", |record| {
                 record.destinations[1] = record.destinations[0].clone();
                 sample::balance(record);
+            }),
+            ("entry 2 of destinations has the same name twice", |record| {
+                record.destinations[1].names = sample::asked(&["a.example", "b.example", "a.example"]);
             }),
             ("entry 2 of destinations counts nothing", |record| {
                 record.destinations[1].packets = 0;
@@ -226,6 +245,14 @@ mod tests {
                 "{text}: {texts:?}"
             );
         }
+    }
+
+    #[test]
+    fn connections_of_names_may_be_more_than_those_of_their_interval() {
+        // The first bytes of a connection can come in the interval after its SYN.
+        let mut record = sample::full();
+        record.destinations[0].tcp_connections = Some(0);
+        assert_eq!(faults(&record), []);
     }
 
     #[test]
