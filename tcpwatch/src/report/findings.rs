@@ -192,7 +192,7 @@ pub(super) fn unknown(fold: &Fold<'_>, filter: &Filter, has_names: bool) -> Vec<
         "What the other side makes of this traffic, and whether it treats an address as suspicious."
             .to_owned(),
         "Who sent it: behind a proxy, a VPN or NAT all clients leave from the same own addresses.".to_owned(),
-        "What was asked for: contents and most names are encrypted.".to_owned(),
+        "What was asked for: contents are encrypted, and so are some names.".to_owned(),
     ];
     if !filter.domains().is_empty() && !has_names {
         unknown.push(
