@@ -3,6 +3,7 @@
 //! The rows of every section, with what is summed up behind them, come to `matched` exactly, and without a filter that is
 //! `totals.counted` exactly. The encoders (text, CSV, JSON by serde, HTML) take a report and nothing else.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use tcpwatch_common::Counts;
 
+use crate::domain::together;
 use crate::record::{GeoFile, RecordTotals, add_known};
 
 mod ask;
@@ -136,12 +138,21 @@ pub struct Group {
     pub asn: Option<u32>,
     /// The address, for destinations and sources.
     pub address: Option<IpAddr>,
+    /// For destinations, the last names known in the period, in order; else empty.
+    pub names: Vec<Arc<str>>,
     /// Its traffic.
     pub sum: Sum,
     /// Distinct destination addresses in it that were kept one by one.
     pub destinations: u64,
     /// Packets in each step of the report's `bins`.
     pub series: Vec<u64>,
+}
+
+impl Group {
+    /// The registrable domains of its names.
+    fn domains(&self) -> Option<Cow<'_, str>> {
+        together(self.names.iter().map(|name| &**name))
+    }
 }
 
 /// The rows that a section does not show.

@@ -467,6 +467,11 @@ fn section(by: Dimension, flows: &[Flow], key: &dyn Fn(&Flow) -> (String, String
                 country: flow.country.map(Into::into),
                 asn: flow.network.map(|(number, _)| number),
                 address: matches!(by, Dimension::Destination).then_some(flow.address),
+                names: flow
+                    .name
+                    .filter(|_| by == Dimension::Destination)
+                    .map(|name| vec![name.into()])
+                    .unwrap_or_default(),
                 sum: Sum::default(),
                 destinations: 0,
                 series: vec![0; STEPS],

@@ -85,6 +85,8 @@ struct Accumulated {
     series: Vec<(u16, u64)>,
     /// Its place; see [`NONE`] and [`MIXED`].
     place: u32,
+    /// The last ones; 0: none.
+    names: u32,
 }
 
 pub(super) struct Axis {
@@ -130,6 +132,9 @@ impl Axis {
                 && group.place != NONE
                 && group.place != row.place;
             group.place = if same_group { MIXED } else { row.place };
+        }
+        if row.names > 0 && self.by == By::Dimension(Dimension::Destination) {
+            group.names = row.names;
         }
     }
 
@@ -181,6 +186,7 @@ impl Axis {
                 destinations: 0,
                 series: Vec::new(),
                 place: NONE,
+                names: 0,
             });
             u32::try_from(groups.len() - 1).unwrap_or(NONE)
         });
@@ -350,6 +356,7 @@ impl Axis {
                 Key::Source(source) => source,
                 _ => None,
             },
+            names: tables.names_of(group.names),
             sum: group.sum,
             destinations: group.destinations,
             series,

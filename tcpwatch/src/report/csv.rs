@@ -4,7 +4,7 @@ use crate::record::RecordTotals;
 use crate::report::{Dimension, Report, Sum};
 use crate::sink::harmless;
 
-const HEADING: [&str; 13] = [
+const HEADING: [&str; 14] = [
     "row",
     "by",
     "key",
@@ -18,6 +18,7 @@ const HEADING: [&str; 13] = [
     "quic_connections",
     "share",
     "destinations",
+    "names",
 ];
 
 #[derive(Default)]
@@ -33,6 +34,7 @@ struct Row {
     /// What the share is of; 0: none.
     whole: u64,
     destinations: Option<u64>,
+    names: String,
 }
 
 /// The report, whole lines.
@@ -71,6 +73,7 @@ fn write(report: &Report) -> Result<String, Box<dyn std::error::Error>> {
             number(quic_connections),
             share,
             number(row.destinations),
+            harmless(row.names),
         ])?;
     }
     Ok(String::from_utf8(
@@ -111,6 +114,7 @@ fn rows(report: &Report) -> Vec<Row> {
             sum: group.sum,
             whole: report.matched.packets,
             destinations: Some(group.destinations),
+            names: group.names.join(" "),
         }));
         rows.extend(section.rest.iter().map(|rest| Row {
             row: "rest",

@@ -39,6 +39,13 @@ pub(super) struct Tables {
     pub(super) network_names: HashMap<u32, Arc<str>>,
 }
 
+impl Tables {
+    /// The names of a number.
+    pub(super) fn names_of(&self, number: u32) -> Vec<Arc<str>> {
+        self.names.get(number as usize).cloned().unwrap_or_default()
+    }
+}
+
 /// What follows from the time of a row.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Moment {

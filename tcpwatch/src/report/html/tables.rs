@@ -171,6 +171,9 @@ fn name(out: &mut Markup, by: Dimension, group: &Group) {
             put!(out; "<bdi>", (&group.label), "</bdi>");
         }
     }
+    if let Some(domains) = group.domains() {
+        put!(out; "<span class=\"place\"><bdi>", (&domains), "</bdi></span>");
+    }
     if !group.place.is_empty() {
         put!(out; "<span class=\"place\"><bdi>", (&group.place), "</bdi></span>");
     }

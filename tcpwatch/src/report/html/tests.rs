@@ -36,6 +36,7 @@ fn group(key: &str, name: &str, country: Option<&str>, packets: u64) -> Group {
         country: country.map(Into::into),
         asn: None,
         address: None,
+        names: Vec::new(),
         sum: sum(packets, packets * 500),
         destinations: 3,
         series: vec![packets / 2, packets - packets / 2],

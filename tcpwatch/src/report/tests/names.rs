@@ -1,6 +1,7 @@
 //! Reports by name.
 
 use super::*;
+use crate::report::{Look, csv, text};
 
 fn named(to: &str, packets: u64, names: &[&str]) -> Destination {
     let mut row = row(to, "198.51.100.7", packets, packets * 100);
@@ -57,6 +58,49 @@ fn rows_by_name_are_registrable_domains() {
     );
     assert_eq!(report.matched.packets, 1140);
     assert_eq!(report.sections[0].groups[3].key, "");
+}
+
+#[test]
+fn destinations_have_their_names() {
+    let records = [Some("old.example.org"), Some("www.example.co.uk"), None]
+        .into_iter()
+        .zip(1..);
+    let records = records.map(|(name, seq)| {
+        let evil = named("192.0.2.2", 50, &["-x\u{1b}[2J<b>", "b.example.org"]);
+        let names: Vec<&str> = name.into_iter().collect();
+        let named = named("192.0.2.1", 100, &names);
+        record(seq, &format!("2026-01-02T03:0{seq}:00Z"), vec![named, evil])
+    });
+    let report = Written::new(records.collect()).ask(&question(
+        "2026-01-02T03:00:00Z",
+        "2026-01-02T04:00:00Z",
+        &[Dimension::Destination, Dimension::Prefix],
+    ));
+    let groups = &report.sections[0].groups;
+    assert_eq!(groups[0].names, ["www.example.co.uk".into()]);
+    assert_eq!(groups[1].names.len(), 2);
+    assert!(report.sections[1].groups[0].names.is_empty());
+    let look = Look {
+        width: 120,
+        colour: false,
+        zone: TimeZone::UTC,
+    };
+    let text = text(&report, &look);
+    assert!(text.contains("\n192.0.2.1    example.co.uk · unknown "), "{text}");
+    assert!(
+        text.contains("\n192.0.2.2    -x?[2J<b>, example.org · unknown "),
+        "{text}"
+    );
+    let csv = csv(&report);
+    assert!(
+        csv.contains(",1,www.example.co.uk\n") && csv.contains(",1,'-x\u{1b}[2J<b> b.example.org\n"),
+        "{csv}"
+    );
+    let page = crate::report::html::render(&report);
+    assert!(
+        page.contains("<bdi>-x\u{fffd}[2J&lt;b&gt;, example.org</bdi>"),
+        "{page}"
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use unicode_width::UnicodeWidthStr as _;
 
 use crate::report::text::words::{cell, clean, plural, spark, step, title};
-use crate::report::{Dimension, Report, Section, Sum};
+use crate::report::{Dimension, Group, Report, Section, Sum};
 use crate::sink::text::{bar, bytes, share, thousands};
 
 /// Between two columns.
@@ -56,7 +56,7 @@ pub(super) fn of(report: &Report, section: &Section) -> Grid {
     let groups = section.groups.iter().map(|group| {
         line(
             clean(&group.label),
-            clean(&group.place),
+            named_place(group),
             &group.sum,
             whole,
             &group.series,
@@ -74,6 +74,14 @@ pub(super) fn of(report: &Report, section: &Section) -> Grid {
             section.by,
             Dimension::Country | Dimension::Network | Dimension::City | Dimension::Name
         ),
+    }
+}
+
+/// The domains of a destination, and where it is.
+fn named_place(group: &Group) -> String {
+    match group.domains() {
+        Some(domains) => format!("{} · {}", clean(&domains), clean(&group.place)),
+        None => clean(&group.place),
     }
 }
 
