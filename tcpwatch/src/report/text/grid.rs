@@ -18,6 +18,9 @@ const LONGEST_LEFT: usize = 54;
 /// A place shorter than this says nothing.
 const LEAST_PLACE: usize = 4;
 
+/// The same with names before the places, for which the blocks are left out.
+const LEAST_NAMED_PLACE: usize = 20;
+
 struct Line {
     label: String,
     place: String,
@@ -36,6 +39,8 @@ pub(super) struct Grid {
     bars: bool,
     /// Labels that lose their meaning when they are cut: addresses, prefixes, times.
     whole_labels: bool,
+    /// Places have names before them.
+    named: bool,
 }
 
 fn line(label: String, place: String, sum: &Sum, whole: u64, series: &[u64]) -> Line {
@@ -74,6 +79,7 @@ pub(super) fn of(report: &Report, section: &Section) -> Grid {
             section.by,
             Dimension::Country | Dimension::Network | Dimension::City | Dimension::Name
         ),
+        named: section.groups.iter().any(|group| !group.names.is_empty()),
     }
 }
 
@@ -122,6 +128,7 @@ pub(super) fn banned(report: &Report, top: usize) -> Option<Grid> {
         lines,
         bars: false,
         whole_labels: true,
+        named: false,
     })
 }
 
@@ -145,7 +152,7 @@ impl Columns {
         };
         let packets = widest(|line| &line.packets, "PACKETS");
         let bytes = widest(|line| &line.bytes, "BYTES");
-        let connections = widest(|line| &line.connections, "CONNECTIONS");
+        let connections = widest(|line| &line.connections, "CONNS");
         let share = widest(|line| &line.share, "SHARE");
         let numbers: usize = [packets, bytes, connections, share]
             .into_iter()
@@ -153,10 +160,14 @@ impl Columns {
             .map(|columns| GAP + columns)
             .sum();
         let steps = lines().map(|line| line.series.len()).max().unwrap_or(0);
-        let wanted = if steps > 1 { GAP + LEAST_SPARK } else { 0 };
+        let named = grids.iter().map(Grid::needed_with_names).max().unwrap_or(0);
+        let mut wanted = if steps > 1 { GAP + LEAST_SPARK } else { 0 };
         let natural = grids.iter().map(Grid::natural).max().unwrap_or(0);
         let needed = grids.iter().map(Grid::needed).max().unwrap_or(0);
         let most = width.saturating_sub(numbers);
+        if width.saturating_sub(numbers + wanted) < named {
+            wanted = 0;
+        }
         let left = natural
             .min(LONGEST_LEFT)
             .min(most.saturating_sub(wanted))
@@ -221,6 +232,15 @@ impl Grid {
         }
     }
 
+    /// 0: it has no names.
+    fn needed_with_names(&self) -> usize {
+        if self.named {
+            self.label() + GAP + self.place().min(LEAST_NAMED_PLACE)
+        } else {
+            0
+        }
+    }
+
     fn draw(&self, columns: &Columns, step_ms: i64) -> Vec<String> {
         let label = self.label().min(columns.left);
         let place = columns.left.saturating_sub(label + GAP);
@@ -248,7 +268,7 @@ impl Grid {
         let heading = columns.numbers(
             "PACKETS",
             "BYTES",
-            if has_connections { "CONNECTIONS" } else { "" },
+            if has_connections { "CONNS" } else { "" },
             if has_share { "SHARE" } else { "" },
         );
         let mut heading = format!("{}{heading}", left(self.title, ""));
