@@ -175,9 +175,9 @@ fn csv_has_one_heading_and_a_row_for_every_number() {
     assert_eq!(
         ended.stdout[0],
         "row,start,end,seq,partial,name,source,interface,packets,bytes,scope,country,country_name,balanced,city,asn,network,\
-         anycast"
+         anycast,tcp_connections,quic_connections,names,names_from,name_connections"
     );
-    assert!(rows.iter().all(|row| row.len() == 18), "{:#?}", ended.stdout);
+    assert!(rows.iter().all(|row| row.len() == 23), "{:#?}", ended.stdout);
     let short: Vec<String> = rows[1..]
         .iter()
         .map(|row| {
