@@ -8,17 +8,38 @@ use std::sync::Arc;
 use foldhash::{HashMap, HashMapExt as _};
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
+use crate::domain::registrable;
 use crate::record::{Names, Place, Scope};
 
 /// Entries of each dictionary that are held; beyond it they are forgotten and asked for again.
 const MOST_HELD: usize = 1 << 16;
 
+/// Sets of names, of which a server's many visitors make ever new ones: who reads a history holds all of them.
+const MOST_SETS: i64 = 100_000;
+
+/// Names of a set; the best ones.
+const MOST_NAMES: usize = 16;
+
 /// Entries that are known without asking. What a transaction has added is forgotten when it fails.
-#[derive(Default)]
 pub(super) struct Dictionary {
     places: HashMap<(Scope, Arc<Place>), Entry>,
     origins: HashMap<(Option<IpAddr>, Arc<str>), Entry>,
     names: HashMap<String, Entry>,
+    /// How many sets of names there are; none: to be counted.
+    sets: Option<i64>,
+    most_sets: i64,
+}
+
+impl Default for Dictionary {
+    fn default() -> Self {
+        Self {
+            places: HashMap::new(),
+            origins: HashMap::new(),
+            names: HashMap::new(),
+            sets: None,
+            most_sets: MOST_SETS,
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -125,7 +146,8 @@ impl Dictionary {
         Ok(entry.id)
     }
 
-    /// The number of a set of names, however they are known; 0: none.
+    /// The number of a set of names, however they are known; 0: none. When there are [`MOST_SETS`], a new one becomes the domain of
+    /// its best name, and when there are twice as many, none.
     pub fn names(
         &mut self,
         transaction: &Transaction<'_>,
@@ -135,24 +157,56 @@ impl Dictionary {
         let Some(names) = names else {
             return Ok(0);
         };
-        let mut sorted: Vec<&str> = names.texts().collect();
+        let mut sorted: Vec<&str> = names.texts().take(MOST_NAMES).collect();
+        let best = sorted.first().copied().map(registrable);
         sorted.sort_unstable();
         sorted.dedup();
-        let json = serde_json::to_string(&sorted)
+        if let Some(id) = self.set(transaction, day, &sorted, self.most_sets)? {
+            return Ok(id);
+        }
+        let best = best.as_slice();
+        let id = self.set(transaction, day, best, self.most_sets.saturating_mul(2))?;
+        Ok(id.unwrap_or(0))
+    }
+
+    /// The number of a set; none: it is new, and there are `most` already.
+    fn set(
+        &mut self,
+        transaction: &Transaction<'_>,
+        day: i64,
+        sorted: &[&str],
+        most: i64,
+    ) -> rusqlite::Result<Option<i64>> {
+        let json = serde_json::to_string(sorted)
             .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
         if let Some(entry) = self.names.get(&json)
             && entry.used >= day
         {
-            return Ok(entry.id);
+            return Ok(Some(entry.id));
         }
-        let entry = transaction
-            .prepare_cached(
-                "INSERT INTO names (names, used) VALUES (?, ?) ON CONFLICT (names) \
-                 DO UPDATE SET used = max(used, excluded.used) RETURNING id, used",
-            )?
-            .query_row(params![json, day], entry)?;
+        let known = transaction
+            .prepare_cached("UPDATE names SET used = max(used, ?) WHERE names = ? RETURNING id, used")?
+            .query_row(params![day, json], entry)
+            .optional()?;
+        let entry = match known {
+            Some(entry) => entry,
+            None => {
+                let sets = match self.sets {
+                    Some(sets) => sets,
+                    None => transaction.query_row("SELECT count(*) FROM names", (), |row| row.get(0))?,
+                };
+                self.sets = Some(sets);
+                if sets >= most {
+                    return Ok(None);
+                }
+                self.sets = Some(sets + 1);
+                transaction
+                    .prepare_cached("INSERT INTO names (names, used) VALUES (?, ?) RETURNING id, used")?
+                    .query_row(params![json, day], entry)?
+            }
+        };
         keep(&mut self.names, json, entry);
-        Ok(entry.id)
+        Ok(Some(entry.id))
     }
 }
 
@@ -180,4 +234,88 @@ pub(super) fn prune(transaction: &Transaction<'_>, day: i64) -> rusqlite::Result
         transaction.execute(&format!("DELETE FROM {table} WHERE used < ?"), [day])?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::schema::{Access, open};
+    use crate::record::sample;
+
+    #[test]
+    fn sets_of_names_are_bounded_and_what_is_beyond_is_a_domain() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut connection = open(&directory.path().join("history.db"), Access::Write).unwrap();
+        let mut dictionary = Dictionary {
+            most_sets: 3,
+            ..Dictionary::default()
+        };
+        let transaction = connection.transaction().unwrap();
+        let number = |dictionary: &mut Dictionary, names: &[&str]| {
+            dictionary
+                .names(&transaction, 1, sample::asked(names).as_deref())
+                .unwrap()
+        };
+        let whole: Vec<i64> = (0..3)
+            .map(|nth| {
+                number(
+                    &mut dictionary,
+                    &[&format!("www{nth}.example.com"), "b.example.org"],
+                )
+            })
+            .collect();
+        // Those that are there stay what they are, whatever their order.
+        assert_eq!(
+            number(&mut dictionary, &["b.example.org", "www1.example.com"]),
+            whole[1]
+        );
+        let domain = number(&mut dictionary, &["www3.example.com", "b.example.org"]);
+        assert!(!whole.contains(&domain));
+        assert_eq!(number(&mut dictionary, &["www4.example.com"]), domain);
+        assert_eq!(number(&mut dictionary, &["example.com"]), domain);
+        assert_ne!(number(&mut dictionary, &["x.example.org"]), 0);
+        assert_ne!(number(&mut dictionary, &["x.example.net"]), 0);
+        assert_eq!(number(&mut dictionary, &["x.example.edu"]), 0, "twice as many");
+        // What another process, or one before this, has put there counts.
+        dictionary.forget();
+        dictionary.most_sets = 3;
+        let mut number = |names: &[&str]| {
+            dictionary
+                .names(&transaction, 2, sample::asked(names).as_deref())
+                .unwrap()
+        };
+        assert_eq!(number(&["x.example.edu"]), 0);
+        assert_eq!(number(&["b.example.org", "www2.example.com"]), whole[2]);
+        let sets: String = transaction
+            .query_row(
+                "SELECT group_concat(names, ' ') FROM names WHERE used = 1",
+                (),
+                |row| row.get(0),
+            )
+            .unwrap();
+        assert!(
+            sets.ends_with(r#"["example.com"] ["example.org"] ["example.net"]"#),
+            "{sets}"
+        );
+    }
+
+    #[test]
+    fn of_very_many_names_the_best_are_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut connection = open(&directory.path().join("history.db"), Access::Write).unwrap();
+        let transaction = connection.transaction().unwrap();
+        let names: Vec<String> = (0..40).map(|nth| format!("{:02}.example", 40 - nth)).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        Dictionary::default()
+            .names(&transaction, 1, sample::asked(&names).as_deref())
+            .unwrap();
+        let set: String = transaction
+            .query_row("SELECT names FROM names", (), |row| row.get(0))
+            .unwrap();
+        let kept: Vec<String> = serde_json::from_str(&set).unwrap();
+        assert_eq!(
+            (kept.len(), &*kept[0], &*kept[15]),
+            (16, "25.example", "40.example")
+        );
+    }
 }
