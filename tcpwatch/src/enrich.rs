@@ -7,6 +7,7 @@ use crate::record::{GeoFile, Place};
 
 pub mod countries;
 pub mod geo;
+pub mod names;
 pub mod scope;
 
 pub use geo::{Catalogue, Changes, GeoError, Language, Places, Seen, Selection, Sighting, Sightings};
