@@ -10,10 +10,12 @@ use std::time::Duration;
 
 pub mod hello;
 pub mod host;
+pub mod quic;
 pub mod tls;
 
 #[cfg(test)]
 mod forge;
+mod pieces;
 mod reader;
 
 /// What a sample is a piece of.
