@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub mod dns;
 pub mod hello;
 pub mod host;
 pub mod quic;

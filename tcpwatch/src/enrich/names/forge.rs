@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use hickory_proto::op::{Message, MessageType, OpCode, Query};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
 use rustls::crypto::ring::{cipher_suite::TLS13_AES_128_GCM_SHA256, default_provider};
 use rustls::quic::{Keys, Version};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, Side};
@@ -173,3 +175,15 @@ impl Initial<'_> {
     }
 }
 
+/// A record of an answer.
+pub fn record(owner: &str, seconds: u32, data: RData) -> Record {
+    Record::from_rdata(Name::from_ascii(owner).unwrap(), seconds, data)
+}
+
+/// An answer to the question for the addresses of `question`.
+pub fn answer(question: &str, records: Vec<Record>) -> Message {
+    let mut message = Message::new(4711, MessageType::Response, OpCode::Query);
+    message.add_query(Query::query(Name::from_ascii(question).unwrap(), RecordType::A));
+    message.add_answers(records);
+    message
+}
