@@ -11,6 +11,7 @@ use std::time::Duration;
 pub mod dns;
 pub mod hello;
 pub mod host;
+pub mod observer;
 pub mod quic;
 pub mod tls;
 
@@ -18,6 +19,9 @@ pub mod tls;
 mod forge;
 mod pieces;
 mod reader;
+mod table;
+
+pub use observer::{Counters, Observer};
 
 /// What a sample is a piece of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
