@@ -21,6 +21,7 @@ pub mod dbip;
 pub mod disk;
 pub mod faulty;
 pub mod frame;
+pub mod fuzz;
 pub mod hook;
 pub mod injection;
 pub mod inotify;

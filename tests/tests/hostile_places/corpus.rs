@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use tcpwatch_tests::fuzz::watch::{Failure, Fault, forget, supervise};
 use tcpwatch_tests::mmdb::{Data, File, To};
 use tcpwatch_tests::note;
 
 use crate::honest;
 use crate::naive::NAIVE;
 use crate::reader::{Bench, NEIGHBOUR, Open, Seen, VICTIM, real};
-use crate::watch::{Failure, Fault, forget, supervise};
 
 mod metadata;
 mod records;

@@ -5,10 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use tcpwatch::enrich::Places;
+use tcpwatch_tests::fuzz::watch::ALONE;
 use tcpwatch_tests::mmdb::{Data, File, To};
 use tcpwatch_tests::{cpu, note};
-
-use crate::watch::ALONE;
 
 /// Destinations of the interval.
 const DESTINATIONS: usize = 100_000;

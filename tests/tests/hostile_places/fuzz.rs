@@ -4,24 +4,20 @@
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use tcpwatch_tests::fuzz::watch::{ALONE, Failure, Fault, Log, forget, supervise};
+use tcpwatch_tests::fuzz::{self, Random};
 use tcpwatch_tests::note;
 
 use crate::corpus::corpus;
 use crate::honest;
 use crate::naive::NAIVE;
 use crate::reader::{Bench, Open, Seen, real};
-use crate::watch::{ALONE, Failure, Fault, Log, forget, supervise};
 
 mod mutation;
-mod random;
 
 use mutation::change;
-use random::Random;
-
-/// How long it goes on, unless `TCPWATCH_FUZZ_SECONDS` says otherwise.
-const SECONDS: u64 = 60;
 
 /// Files that are kept for what they do.
 const MOST_KEPT: usize = 4000;
@@ -37,22 +33,6 @@ struct Outcome {
     damaged: u64,
     behaviours: usize,
     slowest: (Duration, String),
-}
-
-/// Numbers from the environment, for repeating.
-fn setting(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    Some(
-        text.parse()
-            .unwrap_or_else(|_| panic!("{name}={text} is no number")),
-    )
-}
-
-fn seed() -> u64 {
-    setting("TCPWATCH_FUZZ_SEED").unwrap_or_else(|| {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        since.as_nanos() as u64
-    })
 }
 
 /// What a file does, so that files that do the same can be told.
@@ -81,7 +61,7 @@ fn behaviour(seen: &Seen) -> u64 {
 }
 
 /// Changes `seeds` and examines what comes out, until `end`.
-fn fuzz(log: &Log, open: Open, seeds: &Arc<[Arc<[u8]>]>, seed: u64, end: Instant) -> Outcome {
+fn go_on(log: &Log, open: Open, seeds: &Arc<[Arc<[u8]>]>, seed: u64, end: Instant) -> Outcome {
     let bench = Bench::new(open);
     let mut random = Random::new(seed);
     let mut kept = seeds.to_vec();
@@ -143,14 +123,14 @@ fn all_seeds() -> Vec<Arc<[u8]>> {
 fn run(open: Open, seeds: Vec<Arc<[u8]>>, seed: u64, length: Duration) -> Result<Outcome, Failure> {
     let end = Instant::now() + length;
     let seeds = seeds.into();
-    supervise(move |log| fuzz(log, open, &seeds, seed, end))
+    supervise(move |log| go_on(log, open, &seeds, seed, end))
 }
 
 #[test]
 fn a_minute_of_changed_files_ends_without_panic_or_hang() {
     let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let seed = seed();
-    let seconds = setting("TCPWATCH_FUZZ_SECONDS").unwrap_or(SECONDS);
+    let seed = fuzz::seed();
+    let seconds = fuzz::length().as_secs();
     note(format_args!(
         "TCPWATCH_FUZZ_SEED={seed} TCPWATCH_FUZZ_SECONDS={seconds}"
     ));

@@ -14,4 +14,3 @@ mod honest;
 mod naive;
 mod output;
 mod reader;
-mod watch;

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use tcpwatch::enrich::geo::Description;
 use tcpwatch::record::Place;
+use tcpwatch_tests::fuzz::watch::LONGEST_STEP;
 use tcpwatch_tests::mmdb::{MARKER, SEPARATOR, kind};
 
 use crate::reader::{Open, Reader};
-use crate::watch::LONGEST_STEP;
 
 /// How long a loop of pointers runs: until it was noticed, and not for ever, as the thread cannot be ended.
 const LONGEST_LOOP: Duration = LONGEST_STEP.saturating_mul(3);

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use tcpwatch::enrich::geo::Description;
 use tcpwatch::enrich::{Enricher, Places};
 use tcpwatch::record::Place;
+use tcpwatch_tests::fuzz::watch::Log;
 
 use crate::harmless::assert_harmless;
-use crate::watch::Log;
 
 /// Addresses that every file is asked about: both families, special ones, those that are carried inside others, and the
 /// networks that the files here speak of.

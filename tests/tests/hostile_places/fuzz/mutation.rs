@@ -3,9 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use tcpwatch_tests::fuzz::{Random, blind};
 use tcpwatch_tests::mmdb::{MARKER, SEPARATOR, kind};
-
-use super::random::Random;
 
 /// Sizes at which readers count differently.
 const SIZES: [u64; 14] = [
@@ -271,59 +270,31 @@ impl Draft {
     }
 
     fn bits(&mut self, random: &mut Random) {
-        for _ in 0..=random.below(8) {
-            if !self.file.is_empty() {
-                let at = random.below(self.file.len());
-                self.file[at] ^= 1 << random.below(8);
-            }
-        }
+        blind::bits(&mut self.file, random);
     }
 
     fn byte(&mut self, random: &mut Random) {
-        if !self.file.is_empty() {
-            let at = random.below(self.file.len());
-            let any = random.byte();
-            self.file[at] = *random.pick(&[0, 1, 0x7f, 0x80, 0xff, any]);
-        }
+        blind::byte(&mut self.file, random);
     }
 
-    /// A piece of another file, over what was there or between it.
     fn splice(&mut self, random: &mut Random) {
         let other = random.pick(&self.others);
-        if other.is_empty() || self.file.is_empty() {
-            return;
-        }
-        let from = random.below(other.len());
-        let length = random.below((other.len() - from).min(200)) + 1;
-        let piece = other[from..].iter().take(length).copied();
-        let at = random.below(self.file.len());
-        if random.below(2) == 0 {
-            let piece: Vec<u8> = piece.collect();
-            self.put(at, &piece);
-        } else {
-            self.file.splice(at..at, piece);
-        }
+        blind::splice(&mut self.file, other, random);
     }
 
     fn remove(&mut self, random: &mut Random) {
-        if !self.file.is_empty() {
-            let at = random.below(self.file.len());
-            let end = (at + 1 + random.below(64)).min(self.file.len());
-            self.file.drain(at..end);
-        }
+        blind::remove(&mut self.file, random);
     }
 
     fn cut(&mut self, random: &mut Random) {
         // Rarely: almost nothing that is cut is opened.
-        if random.below(8) == 0 && !self.file.is_empty() {
-            self.file.truncate(random.below(self.file.len()));
+        if random.below(8) == 0 {
+            blind::cut(&mut self.file, random);
         }
     }
 
     /// Overwrites what is there, as far as the file goes.
     fn put(&mut self, at: usize, bytes: &[u8]) {
-        for (old, new) in self.file.iter_mut().skip(at).zip(bytes) {
-            *old = *new;
-        }
+        blind::put(&mut self.file, at, bytes);
     }
 }

@@ -153,7 +153,6 @@ fn text(panic: &(dyn Any + Send)) -> String {
 fn keep(input: &[u8]) -> PathBuf {
     let (mut file, path) = tempfile::Builder::new()
         .prefix("tcpwatch-hostile-")
-        .suffix(".mmdb")
         .tempfile()
         .and_then(|file| file.keep().map_err(|error| error.error))
         .unwrap();
