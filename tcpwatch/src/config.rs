@@ -4,6 +4,7 @@ mod bans;
 pub mod file;
 pub mod history;
 pub mod periodic;
+mod served;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;

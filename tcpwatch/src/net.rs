@@ -1,6 +1,8 @@
 //! The host's network as far as counting needs it: interfaces, their addresses, the default route. Followed live by
 //! netlink: subscribed first, asked afterwards, and asked anew after every change, so that a lost message costs nothing.
 
+pub mod listening;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
