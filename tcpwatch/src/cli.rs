@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::history::HistoryArgs;
+use crate::config::names::NameOption;
 use crate::enrich::Language;
 use crate::geo::{import, info, lookup, update};
 use crate::import as import_records;
 use crate::kernel::attach::AttachMode;
+use crate::net::listening::PortOverride;
 use crate::report::command;
 use crate::sink::{Format, Grouping};
 use crate::verify;
@@ -94,6 +96,21 @@ pub struct RunArgs {
     #[arg(long = "ban-file", value_name = "FILE", num_args = 1..)]
     pub ban_files: Vec<PathBuf>,
 
+    /// Leave out replies to clients: packets whose local port is one that this host serves. Those are followed live: ports that
+    /// TCP sockets listen on, and ports that unconnected UDP sockets chose themselves; but for sockets of loopback
+    #[arg(long)]
+    pub skip_served: bool,
+
+    /// With --skip-served, a port that is served (443, 51820/udp) or not (-8080/tcp), whatever listens on it; without a protocol,
+    /// both are meant; separated by commas
+    #[arg(
+        long = "served-port",
+        value_name = "[+|-]PORT[/tcp|/udp]",
+        value_delimiter = ',',
+        allow_hyphen_values = true
+    )]
+    pub served_ports: Vec<PortOverride>,
+
     /// What stdout shows; default: table on a terminal, json elsewhere
     #[arg(short, long, value_enum)]
     pub format: Option<Format>,
@@ -110,6 +127,23 @@ pub struct RunArgs {
     /// Language of countries' and cities' names, where a database has it, like de or zh-CN
     #[arg(long = "lang", value_name = "TAG", default_value_t)]
     pub language: Language,
+
+    /// Name destinations, by what this host's own packets say: dns (answers to its questions), tls and quic (server names that
+    /// its connections ask for); or ptr (reverse look-ups, which are traffic of their own). Names say which sites the
+    /// users of this host visit, and go into records and history: ask for no more than you may keep
+    #[arg(
+        long,
+        value_enum,
+        num_args = 1..,
+        value_delimiter = ',',
+        value_name = "WHAT",
+        default_value = "none"
+    )]
+    pub names: Vec<NameOption>,
+
+    /// Names of destinations instead of their countries, in the classic format
+    #[arg(long)]
+    pub resolve: bool,
 
     /// What the table groups by, a section for each; default: country,network,destination
     #[arg(long, value_enum, num_args = 1.., value_delimiter = ',', value_name = "WHAT")]

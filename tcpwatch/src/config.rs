@@ -3,6 +3,7 @@
 mod bans;
 pub mod file;
 pub mod history;
+pub mod names;
 pub mod periodic;
 mod served;
 
@@ -21,10 +22,12 @@ use jiff::SignedDuration;
 use crate::cli::RunArgs;
 use crate::config::file::{File, FileError};
 use crate::config::history::{History, HistoryConfigError};
+use crate::config::names::NameSources;
 use crate::config::periodic::Periodic;
 use crate::enrich::Selection;
 use crate::kernel::attach::AttachMode;
 use crate::kernel::capacity::{Capacity, MOST_SLOTS};
+use crate::net::listening::PortOverride;
 use crate::sink::{Format, Grouping};
 
 /// The shortest interval: below it the grace period is most of the time.
@@ -58,6 +61,13 @@ pub enum Sources {
     These(BTreeSet<IpAddr>),
 }
 
+/// Which ports' replies are left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Served {
+    /// What is said about single ports, whatever listens on them.
+    pub overrides: Vec<PortOverride>,
+}
+
 /// A run's configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -71,6 +81,8 @@ pub struct Config {
     pub sources: Sources,
     /// Destinations that are left out, each prefix once.
     pub bans: Arc<[IpNet]>,
+    /// Which replies to clients are left out; none: none are.
+    pub served: Option<Served>,
     /// What stdout shows; none: by what stdout is.
     pub format: Option<Format>,
     /// Where records are appended to.
@@ -79,6 +91,10 @@ pub struct Config {
     pub history: Option<History>,
     /// Place databases.
     pub geo: Selection,
+    /// What destinations are named by.
+    pub names: NameSources,
+    /// Whether the classic format has names instead of places.
+    pub resolve: bool,
     /// Rows in each section of the table.
     pub top: usize,
     /// Sections of the table, each once; empty: the usual ones.
@@ -171,6 +187,15 @@ pub enum ConfigError {
     /// Typed arguments and the file's together, each of which was accepted.
     #[error("the configuration file does not go together with what was typed")]
     Together(#[from] clap::Error),
+    /// A served port where none is left out.
+    #[error("--served-port {0} is of no use without --skip-served: give both")]
+    ServedPort(PortOverride),
+    /// `none` together with something else.
+    #[error("--names none cannot be combined with other sources of names: give it alone")]
+    NoneAlone,
+    /// Names in a format that has no place for them.
+    #[error("--resolve is of the classic format: give it with --format classic")]
+    Resolve,
     /// `all` together with names.
     #[error("--interface all cannot be combined with names: give it alone")]
     AllAlone,
@@ -203,6 +228,9 @@ impl Config {
     }
 
     fn of(args: RunArgs, periodic: Vec<Periodic>) -> Result<Self, ConfigError> {
+        if args.resolve && args.format != Some(Format::Classic) {
+            return Err(ConfigError::Resolve);
+        }
         let bans = bans::bans(&args.bans, &args.ban_files)?;
         in_range("--spill", u64::from(args.spill), u64::from(MOST_DESTINATIONS))?;
         if let Some(slots) = args.slots {
@@ -224,15 +252,25 @@ impl Config {
                 samples: 0,
             },
             bans: bans.into(),
+            served: served(args.skip_served, args.served_ports)?,
             format: args.format,
             record: args.record,
             history: args.history.history()?,
             geo: Selection::new(&args.geo, args.language),
+            names: names::sources(&args.names)?,
+            resolve: args.resolve,
             top: args.top,
             by: each_once(args.by),
             attach: args.attach,
             periodic,
         })
+    }
+}
+
+fn served(skip: bool, overrides: Vec<PortOverride>) -> Result<Option<Served>, ConfigError> {
+    match overrides.first() {
+        Some(port) if !skip => Err(ConfigError::ServedPort(*port)),
+        _ => Ok(skip.then_some(Served { overrides })),
     }
 }
 
@@ -316,6 +354,41 @@ mod tests {
             assert!(
                 interval(text).unwrap_err().to_string().starts_with("--interval"),
                 "{text}"
+            );
+        }
+    }
+
+    fn configuration(line: &str) -> Result<Config, String> {
+        let words = iter::once("run").chain(line.split_whitespace());
+        let matches = RunArgs::augment_args(Command::new("run"))
+            .try_get_matches_from(words)
+            .map_err(|error| file::refusal(&error))?;
+        let args = RunArgs::from_arg_matches(&matches).unwrap();
+        Config::of(args, Vec::new()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn served_ports_are_of_a_run_that_leaves_them_out() {
+        assert_eq!(configuration("").unwrap().served, None);
+        let served = configuration("--skip-served").unwrap().served.unwrap();
+        assert_eq!(served, Served::default());
+        let line = "--skip-served --served-port -443/tcp,51820/udp --served-port +8080 --names dns";
+        let served = configuration(line).unwrap().served.unwrap();
+        let shown: Vec<_> = served.overrides.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["-443/tcp", "51820/udp", "8080"]);
+        assert_eq!(
+            configuration("--served-port 443,80").unwrap_err(),
+            "--served-port 443 is of no use without --skip-served: give both"
+        );
+    }
+
+    #[test]
+    fn names_in_the_classic_format_are_asked_for_with_it() {
+        assert!(configuration("--resolve --format classic").unwrap().resolve);
+        for line in ["--resolve", "--resolve --format json"] {
+            assert_eq!(
+                configuration(line).unwrap_err(),
+                "--resolve is of the classic format: give it with --format classic"
             );
         }
     }

@@ -397,6 +397,14 @@ mod tests {
                 "c.toml:1: invalid value 'hard' for '--attach <ATTACH>'",
             ),
             (
+                "\nserved-port = [443, \"-443/sctp\"]",
+                "c.toml:2: invalid value '-443/sctp' for '--served-port <[+|-]PORT[/tcp|/udp]>': \"sctp\" is no protocol",
+            ),
+            (
+                "names = [\"dns\", \"whois\"]",
+                "c.toml:1: invalid value 'whois' for '--names <WHAT>...'",
+            ),
+            (
                 "report = 1",
                 "c.toml:1: report must be a list of tables: begin each with [[report]]",
             ),
