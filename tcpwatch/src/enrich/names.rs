@@ -14,6 +14,7 @@ pub mod host;
 pub mod observer;
 pub mod quic;
 pub mod tls;
+pub mod ptr;
 
 #[cfg(test)]
 mod forge;
