@@ -10,6 +10,7 @@ use std::time::Duration;
 
 pub mod dns;
 pub mod hello;
+pub mod book;
 pub mod host;
 pub mod observer;
 pub mod quic;
@@ -21,6 +22,8 @@ mod forge;
 mod pieces;
 mod reader;
 mod table;
+pub use book::Book;
+pub use registrable::registrable;
 
 pub use observer::{Counters, Observer};
 
