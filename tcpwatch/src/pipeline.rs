@@ -81,7 +81,14 @@ pub async fn run(
     for candidate in first {
         watch.attach(candidate).await?;
     }
-    greeting::print(notices, &config, &watch, &places.files(), &outputs);
+    greeting::print(
+        notices,
+        &config,
+        &watch,
+        &places.files(),
+        &outputs,
+        greeting::listening(&config).as_ref(),
+    );
 
     let mut pipeline = Pipeline {
         identity: Identity {

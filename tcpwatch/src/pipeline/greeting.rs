@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::Write;
+use std::time::{Duration, Instant};
 
 use jiff::civil::Date;
 
@@ -10,17 +11,38 @@ use super::watch::Watch;
 use crate::config::{Config, Interfaces, Sources};
 use crate::geo::info::OLD_DAYS;
 use crate::net::Interface;
+use crate::net::listening::{Listening, Protocol, ServedPorts};
 use crate::record::{GeoFile, WatchedInterface};
 use crate::sink::Format;
 
 /// Addresses and prefixes named one by one; the rest is a number.
 const NAMED: usize = 4;
 
-/// Prints the block.
-pub fn print(notices: &mut dyn Write, config: &Config, watch: &Watch, geo: &[GeoFile], outputs: &Outputs) {
+/// Ports that make no server of a host: nearly every one has sshd, and DHCP clients have ports of their own.
+const NO_SERVICE: [(Protocol, u16); 3] = [(Protocol::Tcp, 22), (Protocol::Udp, 68), (Protocol::Udp, 546)];
+
+/// What this host listens on now; none: the kernel does not tell, which is no reason not to count.
+pub fn listening(config: &Config) -> Option<ServedPorts> {
+    let overrides = config.served.clone().unwrap_or_default().overrides;
+    let looked = Listening::new(overrides).look(Instant::now());
+    looked
+        .inspect_err(|error| tracing::debug!(%error, "it is not known what this host listens on"))
+        .ok()
+        .flatten()
+}
+
+/// Prints the block. `listening` is what this host listens on now; none: the kernel does not tell.
+pub fn print(
+    notices: &mut dyn Write,
+    config: &Config,
+    watch: &Watch,
+    geo: &[GeoFile],
+    outputs: &Outputs,
+    listening: Option<&ServedPorts>,
+) {
     let watched: Vec<_> = watch.for_record().into_iter().zip(watch.interfaces()).collect();
     let today = jiff::ZonedDateTime::now().date();
-    let text = text(config, &watched, geo, outputs, today);
+    let text = text(config, &watched, geo, outputs, listening, today);
     // Nobody to read it is no reason to end.
     notices.write_all(text.as_bytes()).unwrap_or_default();
 }
@@ -30,6 +52,7 @@ fn text(
     watched: &[(WatchedInterface, &Interface)],
     geo: &[GeoFile],
     outputs: &Outputs,
+    listening: Option<&ServedPorts>,
     today: Date,
 ) -> String {
     let mut lines: Vec<(&str, String)> = Vec::new();
@@ -65,6 +88,9 @@ fn text(
             some(&*config.bans)
         },
     ));
+    if let Some(value) = listening.and_then(|ports| served(config.served.is_some(), ports)) {
+        lines.push(("served", value));
+    }
     let end = config
         .intervals
         .map_or_else(String::new, |n| format!(", {n} of them"));
@@ -118,6 +144,26 @@ fn text(
     text
 }
 
+/// What becomes of replies to clients; none: the host has none, as far as one can tell.
+fn served(left_out: bool, ports: &ServedPorts) -> Option<String> {
+    let tcp = ports.tcp.iter().map(|port| (port, Protocol::Tcp));
+    let udp = ports.udp.iter().map(|port| (port, Protocol::Udp));
+    let mut found: Vec<(u16, Protocol)> = tcp.chain(udp).collect();
+    if !left_out {
+        found.retain(|(port, protocol)| !NO_SERVICE.contains(&(*protocol, *port)));
+    }
+    found.sort_unstable();
+    let named = some(found.iter().map(|(port, protocol)| format!("{port}/{protocol}")));
+    match (left_out, found.is_empty()) {
+        (true, true) => Some("no port yet; replies to clients are left out".to_owned()),
+        (true, false) => Some(format!("{named}: replies to clients are left out")),
+        (false, true) => None,
+        (false, false) => Some(format!(
+            "this host listens on {named}: replies to clients are counted, too; --skip-served leaves them out"
+        )),
+    }
+}
+
 const fn name(format: Format) -> &'static str {
     match format {
         Format::Table => "table",
@@ -141,7 +187,7 @@ fn some<T: ToString>(items: impl IntoIterator<Item = T, IntoIter: ExactSizeItera
 }
 
 /// A time as one says it: in years, days or hours where it is so many, else as it is written.
-fn long(time: std::time::Duration) -> String {
+fn long(time: Duration) -> String {
     const HOUR: u64 = 3600;
     for (unit, seconds) in [
         ("year", 365 * 24 * HOUR),
@@ -172,6 +218,33 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_server_is_told_that_its_replies_are_counted() {
+        let of = |tcp: &[u16], udp: &[u16]| ServedPorts {
+            tcp: tcp.iter().copied().collect(),
+            udp: udp.iter().copied().collect(),
+        };
+        assert_eq!(served(false, &of(&[22], &[68])), None);
+        assert_eq!(
+            served(false, &of(&[22, 443, 8443], &[443])).unwrap(),
+            "this host listens on 443/tcp, 443/udp, 8443/tcp: replies to clients are counted, too; \
+             --skip-served leaves them out"
+        );
+        let many = served(false, &of(&[1, 2, 3, 4, 5, 6], &[]));
+        assert!(
+            many.unwrap()
+                .starts_with("this host listens on 1/tcp, 2/tcp, 3/tcp, 4/tcp, and 2 more: ")
+        );
+        assert_eq!(
+            served(true, &of(&[22], &[])).unwrap(),
+            "22/tcp: replies to clients are left out"
+        );
+        assert_eq!(
+            served(true, &of(&[], &[])).unwrap(),
+            "no port yet; replies to clients are left out"
+        );
+    }
+
+    #[test]
     fn long_lists_end_in_a_number() {
         assert_eq!(some(["a"; 0]), "no address");
         assert_eq!(some(["a", "b"]), "a, b");
@@ -180,7 +253,7 @@ mod tests {
 
     #[test]
     fn times_are_said_in_the_largest_unit_that_fits() {
-        let hours = |hours: u64| long(std::time::Duration::from_secs(hours * 3600));
+        let hours = |hours: u64| long(Duration::from_secs(hours * 3600));
         assert_eq!(
             [hours(48), hours(30 * 24), hours(730 * 24)],
             ["2 days", "30 days", "2 years"]
