@@ -6,8 +6,8 @@ use core::num::NonZeroU32;
 use aya_ebpf::programs::TcContext;
 use tcpwatch_common::front::{Cpu, Lane, MOST_BYTES, PACKET, SOURCE_NUMBERS, SOURCE_SHIFT, Usual, unpack};
 use tcpwatch_common::{
-    Counts, Outcome, POLICY_ANY_SOURCE, POLICY_DNS, POLICY_QUIC, POLICY_SERVED, POLICY_TLS, Policy, Traffic, gso,
-    ports,
+    Counts, Outcome, POLICY_ANY_SOURCE, POLICY_DNS, POLICY_QUIC, POLICY_SERVED, POLICY_TLS, Policy, Traffic,
+    gso, ports,
 };
 
 use crate::atomic;
@@ -410,11 +410,7 @@ fn on_the_wire(ctx: &TcContext, parsed: &Parsed<'_>) -> Counts {
     let packets = match (gso_size, gso_segs, parsed) {
         (0, ..) => 1,
         (_, 1.., _) => gso_segs,
-        (
-            _,
-            0,
-            Parsed::Ip { transport, .. },
-        ) => segments(ctx, transport.protocol, transport.offset),
+        (_, 0, Parsed::Ip { transport, .. }) => segments(ctx, transport.protocol, transport.offset),
         (_, 0, Parsed::Not(_) | Parsed::OutOfReach) => segments(ctx, 0, 0),
     };
     Counts {

@@ -140,7 +140,14 @@ pub fn opens_quic(ctx: &TcContext, key: &Key, ports: u32, payload: u32) -> u32 {
         return 0;
     };
     let mut place = MaybeUninit::uninit();
-    let id = identity(&mut place, key.source, key.destination, ports, IpProto::Udp as u8, token);
+    let id = identity(
+        &mut place,
+        key.source,
+        key.destination,
+        ports,
+        IpProto::Udp as u8,
+        token,
+    );
     let since = now();
     if let Some(state) = FLOWS.get_ptr(id) {
         // SAFETY: points to a map value.
@@ -187,7 +194,9 @@ fn expect(transport: &Transport, expected: bool) {
 /// Looks at an outgoing packet that has been counted.
 #[inline(always)]
 pub fn outgoing(ctx: &TcContext, parsed: Parsed<'_>, flags: u64) {
-    let Parsed::Ip { key, transport } = parsed else { return };
+    let Parsed::Ip { key, transport } = parsed else {
+        return;
+    };
     if transport.is_tcp() {
         tcp(ctx, key, &transport, flags);
     } else if transport.opens == Opens::Quic {
@@ -247,7 +256,8 @@ fn tcp(ctx: &TcContext, key: &Key, transport: &Transport, flags: u64) {
                 // Where the answers begin, the server will say.
                 remember(id, 0, MOST_DNS_PIECES, now());
             }
-        } else if flags & POLICY_TLS != 0 && remember(id, tcp.sequence.wrapping_add(1), MOST_FIRST_PACKETS, now())
+        } else if flags & POLICY_TLS != 0
+            && remember(id, tcp.sequence.wrapping_add(1), MOST_FIRST_PACKETS, now())
         {
             expect(transport, true);
         }
@@ -337,7 +347,9 @@ fn quic(ctx: &TcContext, key: &Key, transport: &Transport) {
         transport.protocol,
         token,
     );
-    let Some(state) = FLOWS.get_ptr_mut(id) else { return };
+    let Some(state) = FLOWS.get_ptr_mut(id) else {
+        return;
+    };
     // SAFETY: points to a map value.
     unsafe {
         let left = &raw mut (*state).left;
@@ -382,7 +394,9 @@ fn question(ctx: &TcContext, key: &Key, transport: &Transport) {
 /// Looks at a packet that has come from port 53.
 #[inline(always)]
 pub fn incoming(ctx: &TcContext, parsed: Parsed<'_>) {
-    let Parsed::Ip { key, transport } = parsed else { return };
+    let Parsed::Ip { key, transport } = parsed else {
+        return;
+    };
     if transport.local_port() != DNS {
         return;
     }
@@ -413,7 +427,9 @@ pub fn incoming(ctx: &TcContext, parsed: Parsed<'_>) {
 #[inline(always)]
 fn answers_by_tcp(ctx: &TcContext, id: &FlowId, tcp: &Tcp) {
     const SYN: u8 = 0x02;
-    let Some(state) = FLOWS.get_ptr_mut(id) else { return };
+    let Some(state) = FLOWS.get_ptr_mut(id) else {
+        return;
+    };
     // SAFETY: points to a map value.
     let (start, left) = unsafe { (&raw mut (*state).start, &raw mut (*state).left) };
     if tcp.flags & SYN != 0 {

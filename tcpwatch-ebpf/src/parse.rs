@@ -96,10 +96,7 @@ const fn join(first: u32, second: u32) -> u64 {
 /// What parsing comes to.
 pub enum Parsed<'k> {
     /// A packet with addresses.
-    Ip {
-        key: &'k mut Key,
-        transport: Transport,
-    },
+    Ip { key: &'k mut Key, transport: Transport },
     /// Not a packet with addresses.
     Not(Outcome),
     /// A header is not where `DIRECT` looks for it.

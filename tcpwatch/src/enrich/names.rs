@@ -8,22 +8,22 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub mod book;
 pub mod dns;
 pub mod hello;
-pub mod book;
 pub mod host;
 pub mod observer;
+pub mod ptr;
 pub mod quic;
 pub mod tls;
-pub mod ptr;
 
 #[cfg(test)]
 mod forge;
 mod pieces;
 mod reader;
 mod table;
+
 pub use book::Book;
-pub use registrable::registrable;
 
 pub use observer::{Counters, Observer};
 

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use aya::Ebpf;
 use tcpwatch_common::front::{
-    BANNED, Cpu, IN_USE, Lane, NO_REGION, ODD, Opened, OpenedSet, SHIFT_AT, SOURCE_NUMBERS, SOURCE_SHIFT, Set4,
-    Set6, Usual, Usual6, WAYS, unpack,
+    BANNED, Cpu, IN_USE, Lane, NO_REGION, ODD, Opened, OpenedSet, SHIFT_AT, SOURCE_NUMBERS, SOURCE_SHIFT,
+    Set4, Set6, Usual, Usual6, WAYS, unpack,
 };
 use tcpwatch_common::names::Sampling;
 use tcpwatch_common::ports::{ALL_GROUPS, GROUPS, PortGroup, group};

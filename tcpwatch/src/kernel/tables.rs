@@ -10,7 +10,8 @@ use aya::maps::{Array, Map, MapData, MapError};
 use tcpwatch_common::front::Lane;
 use tcpwatch_common::names::Sampling;
 use tcpwatch_common::{
-    Address, Counts, FlowKey, Outcome, POLICY_ANY_SOURCE, POLICY_BANS, POLICY_SERVED, Policy, SourceKey, Traffic,
+    Address, Counts, FlowKey, Outcome, POLICY_ANY_SOURCE, POLICY_BANS, POLICY_SERVED, Policy, SourceKey,
+    Traffic,
 };
 
 use self::side::{Side, is_ipv4};
