@@ -1,14 +1,15 @@
-//! A web server, or a proxy, on the loopback interface, which also does what good ones do not.
+//! A web server, or a proxy, on the loopback interface or where it is told to be, which also does what good ones do not.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
 /// What is answered.
 #[derive(Clone, Debug)]
@@ -38,6 +39,7 @@ type Answer = dyn Fn(&str) -> Reply + Send + Sync;
 /// The server. It ends with this value.
 #[derive(Debug)]
 pub struct Web {
+    listener: TcpListener,
     address: SocketAddr,
     secure: bool,
     requests: Arc<Mutex<Vec<String>>>,
@@ -51,7 +53,16 @@ impl Web {
     ///
     /// When there is no port.
     pub fn serve(answer: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Self {
-        Self::start(None, Arc::new(answer))
+        Self::serve_on(loopback(), answer)
+    }
+
+    /// Serves HTTP on this listener, in the calling thread's namespace.
+    ///
+    /// # Panics
+    ///
+    /// When the listener cannot be shared between threads.
+    pub fn serve_on(listener: TcpListener, answer: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start(listener, None, Arc::new(answer))
     }
 
     /// Serves HTTPS.
@@ -60,12 +71,30 @@ impl Web {
     ///
     /// When there is no port.
     pub fn serve_tls(authority: &Authority, answer: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Self {
-        Self::start(Some(authority.server()), Arc::new(answer))
+        Self::serve_tls_on(loopback(), authority, &["127.0.0.1"], answer)
     }
 
-    fn start(tls: Option<Arc<ServerConfig>>, answer: Arc<Answer>) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has ports");
+    /// Serves HTTPS on this listener, in the calling thread's namespace, with a certificate for these names.
+    ///
+    /// # Panics
+    ///
+    /// When the listener cannot be shared between threads.
+    pub fn serve_tls_on(
+        listener: TcpListener,
+        authority: &Authority,
+        names: &[&str],
+        answer: impl Fn(&str) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        Self::start(
+            listener,
+            Some(Arc::new(authority.server(names))),
+            Arc::new(answer),
+        )
+    }
+
+    fn start(listener: TcpListener, tls: Option<Arc<ServerConfig>>, answer: Arc<Answer>) -> Self {
         let web = Self {
+            listener: listener.try_clone().expect("there are descriptors"),
             address: listener.local_addr().expect("it is bound"),
             secure: tls.is_some(),
             requests: Arc::default(),
@@ -124,9 +153,14 @@ impl Web {
 impl Drop for Web {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::SeqCst);
-        // So that it looks.
-        drop(TcpStream::connect(self.address));
+        // Wakes the thread that accepts, from whichever namespace.
+        // SAFETY: the descriptor is open for as long as this value lives.
+        unsafe { libc::shutdown(self.listener.as_raw_fd(), libc::SHUT_RDWR) };
     }
+}
+
+fn loopback() -> TcpListener {
+    TcpListener::bind(("127.0.0.1", 0)).expect("loopback has ports")
 }
 
 fn converse(
@@ -234,6 +268,10 @@ impl Authority {
     /// When the library cannot make it.
     pub fn new() -> Self {
         let mut parameters = CertificateParams::new([]).expect("no names");
+        // Another subject than that of its certificates, or OpenSSL takes those for self-signed ones.
+        parameters
+            .distinguished_name
+            .push(DnType::CommonName, "authority of the tests");
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("there is randomness");
         let issuer = CertifiedIssuer::self_signed(parameters, key).expect("it can sign");
@@ -245,19 +283,42 @@ impl Authority {
         self.issuer.pem()
     }
 
-    fn server(&self) -> Arc<ServerConfig> {
+    /// What a TLS server needs, with a certificate for these names.
+    ///
+    /// # Panics
+    ///
+    /// When one of them is neither a name nor an address.
+    pub fn server(&self, names: &[&str]) -> ServerConfig {
         let key = KeyPair::generate().expect("there is randomness");
-        let parameters = CertificateParams::new(["127.0.0.1".to_owned()]).expect("a literal address");
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let parameters = CertificateParams::new(names).expect("names or literal addresses");
         let certificate = parameters.signed_by(&key, &self.issuer).expect("it can sign");
         let key = PrivateKeyDer::try_from(key.serialize_der()).expect("it was just made");
         let provider = rustls::crypto::ring::default_provider();
-        let config = ServerConfig::builder_with_provider(provider.into())
+        ServerConfig::builder_with_provider(provider.into())
             .with_safe_default_protocol_versions()
             .expect("the usual ones")
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], key)
-            .expect("they belong together");
-        Arc::new(config)
+            .expect("they belong together")
+    }
+
+    /// What a TLS client needs that knows this authority and no other.
+    ///
+    /// # Panics
+    ///
+    /// When the library cannot make it.
+    pub fn client(&self) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        roots
+            .add(self.issuer.der().clone())
+            .expect("it is a certificate authority");
+        let provider = rustls::crypto::ring::default_provider();
+        ClientConfig::builder_with_provider(provider.into())
+            .with_safe_default_protocol_versions()
+            .expect("the usual ones")
+            .with_root_certificates(roots)
+            .with_no_client_auth()
     }
 }
 
