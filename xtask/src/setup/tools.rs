@@ -6,11 +6,14 @@ use crate::setup::{Finding, Remedy, State};
 /// A program, the package that has it on Debian, and what it is for.
 type Tool = (&'static str, &'static str, &'static str);
 
-const TESTS: [Tool; 5] = [
+const TESTS: [Tool; 7] = [
     ("ip", "iproute2", "network namespaces and devices"),
     ("ethtool", "ethtool", "segmentation offload on and off"),
     ("sysctl", "procps", "quiet namespaces"),
     ("mmdblookup", "mmdb-bin", "a second reader of place databases"),
+    // The base package alone: the other one starts a service.
+    ("dnsmasq", "dnsmasq-base", "a resolver whose answers are known"),
+    ("curl", "curl", "requests by name through a proxy"),
     ("chromium", "chromium", "the report's page in a browser"),
 ];
 
