@@ -1,4 +1,4 @@
-//! What is attached to an interface's egress, and programs of other people to stand beside ours.
+//! What is attached to an interface's egress and ingress, and programs of other people to stand beside ours.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
@@ -21,8 +21,23 @@ const BPF_F_BEFORE: u32 = 1 << 3;
 /// When there is no such interface.
 #[track_caller]
 pub fn tcx_programs(namespace: &Namespace, interface: &str) -> Vec<String> {
+    tcx_programs_at(namespace, interface, TcAttachType::Egress)
+}
+
+/// The same of packets that arrive.
+///
+/// # Panics
+///
+/// When there is no such interface.
+#[track_caller]
+pub fn tcx_ingress_programs(namespace: &Namespace, interface: &str) -> Vec<String> {
+    tcx_programs_at(namespace, interface, TcAttachType::Ingress)
+}
+
+#[track_caller]
+fn tcx_programs_at(namespace: &Namespace, interface: &str, side: TcAttachType) -> Vec<String> {
     let (_, programs) = namespace
-        .within(|| SchedClassifier::query_tcx(interface, TcAttachType::Egress))
+        .within(|| SchedClassifier::query_tcx(interface, side))
         .expect("the interface can be asked for its programs");
     programs
         .iter()
@@ -37,8 +52,23 @@ pub fn tcx_programs(namespace: &Namespace, interface: &str) -> Vec<String> {
 /// When there is no such interface.
 #[track_caller]
 pub fn clsact_filters(namespace: &Namespace, interface: &str) -> String {
+    clsact_filters_at(namespace, interface, "egress")
+}
+
+/// The same of packets that arrive.
+///
+/// # Panics
+///
+/// When there is no such interface.
+#[track_caller]
+pub fn clsact_ingress_filters(namespace: &Namespace, interface: &str) -> String {
+    clsact_filters_at(namespace, interface, "ingress")
+}
+
+#[track_caller]
+fn clsact_filters_at(namespace: &Namespace, interface: &str, side: &str) -> String {
     if has_clsact(namespace, interface) {
-        namespace.run(&format!("tc filter show dev {interface} egress"))
+        namespace.run(&format!("tc filter show dev {interface} {side}"))
     } else {
         String::new()
     }
@@ -56,7 +86,7 @@ pub fn has_clsact(namespace: &Namespace, interface: &str) -> bool {
         .contains("clsact")
 }
 
-/// Asserts that nothing at all is attached to the interface's egress.
+/// Asserts that nothing at all is attached to the interface.
 ///
 /// # Panics
 ///
@@ -69,9 +99,19 @@ pub fn assert_bare(namespace: &Namespace, interface: &str) {
         "TCX programs on {interface}"
     );
     assert_eq!(
+        tcx_ingress_programs(namespace, interface),
+        Vec::<String>::new(),
+        "TCX programs on the ingress of {interface}"
+    );
+    assert_eq!(
         clsact_filters(namespace, interface),
         "",
         "clsact filters on {interface}"
+    );
+    assert_eq!(
+        clsact_ingress_filters(namespace, interface),
+        "",
+        "clsact filters on the ingress of {interface}"
     );
 }
 

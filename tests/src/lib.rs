@@ -28,6 +28,7 @@ pub mod inotify;
 pub mod invocation;
 pub mod lab;
 pub mod mmdb;
+pub mod named;
 pub mod names_lab;
 pub mod namespace;
 pub mod packet_socket;
