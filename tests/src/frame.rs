@@ -169,6 +169,41 @@ pub fn tcp(options: usize, bytes: usize) -> Vec<u8> {
     join(&header.to_bytes(), &vec![b'x'; bytes])
 }
 
+/// A TCP segment from one port to the other with these flags, as they lie in its fourteenth byte (RFC 9293, section 3.1),
+/// and `bytes` bytes.
+pub fn tcp_segment(ports: [u16; 2], flags: u8, bytes: usize) -> Vec<u8> {
+    let mut segment = join(
+        &TcpHeader::new(ports[0], ports[1], 1, 65_535).to_bytes(),
+        &vec![b'x'; bytes],
+    );
+    segment[13] = flags;
+    segment
+}
+
+/// A UDP datagram from one port to the other.
+pub fn datagram(ports: [u16; 2], payload: &[u8]) -> Vec<u8> {
+    let header = UdpHeader {
+        source_port: ports[0],
+        destination_port: ports[1],
+        length: u16::try_from(8 + payload.len()).expect("it fits"),
+        checksum: 0,
+    };
+    join(&header.to_bytes(), payload)
+}
+
+/// A QUIC packet with a long header (RFC 9000, section 17.2), which says these connection identifiers; the rest of its
+/// 1200 bytes means nothing.
+pub fn quic(first: u8, version: u32, destination_id: &[u8], source_id: &[u8]) -> Vec<u8> {
+    let mut packet = vec![first];
+    packet.extend(version.to_be_bytes());
+    for id in [destination_id, source_id] {
+        packet.push(u8::try_from(id.len()).expect("it fits"));
+        packet.extend(id);
+    }
+    packet.resize(1200, b'x');
+    packet
+}
+
 fn join(header: &[u8], payload: &[u8]) -> Vec<u8> {
     [header, payload].concat()
 }

@@ -5,11 +5,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod connections;
 mod damaged;
 mod ip;
 mod link;
 mod policies;
 mod segments;
+mod served;
 
 use std::net::IpAddr;
 

@@ -1,0 +1,197 @@
+//! Packets from ports that this host serves are answers to clients, and left out as such.
+
+use std::sync::Arc;
+
+use tcpwatch::kernel::attach::LinkLayer;
+use tcpwatch::kernel::policy::{PolicySet, PortBits};
+use tcpwatch_common::Outcome::{self, Banned, Counted, OtherSource, Served};
+use tcpwatch_common::ports::{GROUPS, bit, group};
+use tcpwatch_tests::counter::{Counter, LOOPBACK, Skb, policy};
+use tcpwatch_tests::frame::{
+    HOP_BY_HOP, IPV4, IPV6, TCP, UDP, VLAN, datagram, ethernet, extension, ipv4, ipv4_fragment,
+    ipv4_with_options, ipv6, tag, tcp_segment,
+};
+
+use crate::{BANS, OWN4, OWN6, RAW4, TO4, TO6, outcomes};
+
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
+
+/// A set of ports.
+fn ports(of: &[u16]) -> Box<[u32; GROUPS as usize]> {
+    let mut words = Box::new([0; GROUPS as usize]);
+    for port in of {
+        words[group(false, false, *port) as usize] |= bit(*port);
+    }
+    words
+}
+
+fn serving(tcp: &[u16], udp: &[u16]) -> PolicySet {
+    PolicySet {
+        served: Some(Arc::new(PortBits {
+            tcp: ports(tcp),
+            udp: ports(udp),
+        })),
+        ..policy(LOOPBACK, &[OWN4, OWN6, RAW4], &BANS)
+    }
+}
+
+fn segment(from: u16, flags: u8) -> Vec<u8> {
+    tcp_segment([from, 40_000], flags, 0)
+}
+
+fn v4(protocol: u8, payload: &[u8]) -> Vec<u8> {
+    ethernet(IPV4, &ipv4(OWN4, TO4, protocol, payload))
+}
+
+fn v6(next: u8, payload: &[u8]) -> Vec<u8> {
+    ethernet(IPV6, &ipv6(OWN6, TO6, next, payload))
+}
+
+/// Runs each packet as the first of a generation, and behind others of its kind, which the program has a short way for.
+#[track_caller]
+fn check(policy: PolicySet, rows: Vec<(&str, Vec<u8>, Outcome)>) {
+    let mut counter = Counter::new(policy);
+    let mut wrong = Vec::new();
+    for (name, packet, outcome) in rows {
+        for times in [1, 8, 8] {
+            counter.run_often(&packet, Skb::default(), times);
+            let drained = counter.drain();
+            let bytes = u64::from(times) * packet.len() as u64;
+            if outcomes(&drained) != [outcome as usize]
+                || drained.totals.outcomes[outcome as usize].bytes != bytes
+                || drained.imbalance().is_some()
+            {
+                wrong.push(format!(
+                    "{name}, {times} times: {:?} instead of {outcome:?}",
+                    drained.totals
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_leaves_from_a_served_port_is_served() {
+    let options = ethernet(
+        IPV4,
+        &ipv4_with_options(OWN4, TO4, TCP, &[1; 8], &segment(443, ACK)),
+    );
+    let mut first = ipv4_fragment(OWN4, TO4, 0, true, &datagram([51_820, 9], &[0; 24]));
+    let mut later = ipv4_fragment(OWN4, TO4, 4, false, &datagram([51_820, 9], &[0; 24]));
+    (first[9], later[9]) = (UDP, UDP);
+    let foreign = ethernet(IPV4, &ipv4("198.18.0.2", TO4, TCP, &segment(443, ACK)));
+    let banned = |port| ethernet(IPV4, &ipv4(OWN4, "203.0.113.1", TCP, &segment(port, ACK)));
+    check(
+        serving(&[443, 8080, 0xffff], &[51_820, 0]),
+        vec![
+            ("tcp", v4(TCP, &segment(443, ACK)), Served),
+            ("tcp over ipv6", v6(TCP, &segment(8080, ACK)), Served),
+            ("its last port", v4(TCP, &segment(0xffff, ACK)), Served),
+            ("the port beside it", v4(TCP, &segment(0xfffe, ACK)), Counted),
+            ("syn and ack", v4(TCP, &segment(443, SYN | ACK)), Served),
+            ("a port that is not", v4(TCP, &segment(444, ACK)), Counted),
+            (
+                "the same bit of another group",
+                v4(TCP, &segment(443 + 32, ACK)),
+                Counted,
+            ),
+            (
+                "to a served port, from another",
+                v4(TCP, &tcp_segment([40_000, 443], ACK, 0)),
+                Counted,
+            ),
+            ("udp", v4(UDP, &datagram([51_820, 40_000], &[0; 32])), Served),
+            (
+                "udp over ipv6",
+                v6(UDP, &datagram([51_820, 40_000], &[0; 32])),
+                Served,
+            ),
+            (
+                "udp without payload",
+                v4(UDP, &datagram([51_820, 40_000], &[])),
+                Served,
+            ),
+            (
+                "udp from port 0",
+                v4(UDP, &datagram([0, 40_000], &[0; 32])),
+                Served,
+            ),
+            (
+                "udp from a port of tcp",
+                v4(UDP, &datagram([443, 40_000], &[0; 32])),
+                Counted,
+            ),
+            ("tcp from a port of udp", v4(TCP, &segment(51_820, ACK)), Counted),
+            (
+                "with a vlan tag",
+                ethernet(VLAN, &tag(5, IPV4, &ipv4(OWN4, TO4, TCP, &segment(443, ACK)))),
+                Served,
+            ),
+            ("behind ipv4 options", options, Served),
+            (
+                "behind hop by hop",
+                v6(HOP_BY_HOP, &extension(TCP, &[1; 6], &segment(443, ACK))),
+                Served,
+            ),
+            ("the first fragment", ethernet(IPV4, &first), Served),
+            ("a later fragment has no port", ethernet(IPV4, &later), Counted),
+            ("cut in its ports", v4(TCP, &segment(443, ACK)[..3]), Counted),
+            ("from a foreign source", foreign, OtherSource),
+            ("to a banned destination", banned(443), Served),
+            ("to a banned destination from another port", banned(444), Banned),
+        ],
+    );
+}
+
+/// Before a destination is known as served it may have a slot, and the other way round.
+#[test]
+fn one_destination_can_be_a_client_and_a_target() {
+    let mut counter = Counter::new(serving(&[443], &[]));
+    for _ in 0..3 {
+        for from in [40_000, 443, 40_000, 443, 443] {
+            counter.run(LinkLayer::Ethernet, &v4(TCP, &segment(from, ACK)), Skb::default());
+        }
+        let drained = counter.drain();
+        assert_eq!(drained.imbalance(), None);
+        assert_eq!(drained.totals.outcomes[Counted as usize].packets, 2);
+        assert_eq!(drained.totals.outcomes[Served as usize].packets, 3);
+    }
+}
+
+#[test]
+fn served_ports_hold_from_the_next_drain_on() {
+    let mut counter = Counter::new(serving(&[443], &[]));
+    let packet = v4(TCP, &segment(8443, ACK));
+    let mut outcome = |policy: Option<PolicySet>| {
+        if let Some(policy) = policy {
+            counter.set_policy(policy);
+        }
+        counter.run_often(&packet, Skb::default(), 3);
+        outcomes(&counter.drain())
+    };
+    assert_eq!(outcome(None), [Counted as usize]);
+    assert_eq!(outcome(Some(serving(&[443, 8443], &[]))), [Counted as usize]);
+    assert_eq!(outcome(None), [Served as usize]);
+    assert_eq!(outcome(Some(serving(&[443], &[]))), [Served as usize]);
+    assert_eq!(outcome(None), [Counted as usize]);
+    assert_eq!(outcome(Some(policy(LOOPBACK, &[OWN4], &[]))), [Counted as usize]);
+    assert_eq!(outcome(None), [Counted as usize]);
+}
+
+/// The negative control: without the option the same packets are counted.
+#[test]
+fn nothing_is_served_unless_it_is_asked_for() {
+    check(
+        policy(LOOPBACK, &[OWN4, OWN6], &BANS),
+        vec![
+            ("tcp", v4(TCP, &segment(443, ACK)), Counted),
+            (
+                "udp over ipv6",
+                v6(UDP, &datagram([51_820, 40_000], &[0; 32])),
+                Counted,
+            ),
+        ],
+    );
+}
