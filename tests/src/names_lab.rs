@@ -6,6 +6,7 @@
 pub mod capture;
 pub mod dns;
 pub mod dnsmasq;
+pub mod flood;
 pub mod hello;
 pub mod initial;
 pub mod quic;

@@ -4,16 +4,20 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use rustls::quic::Version;
 use tcpwatch_tests::names_lab::dns::{Kind, Question, Stub};
+use tcpwatch_tests::names_lab::flood::{self, Resolver};
 use tcpwatch_tests::names_lab::hello::{self, Request};
 use tcpwatch_tests::names_lab::initial::Opening;
 use tcpwatch_tests::names_lab::quic::Client;
 use tcpwatch_tests::names_lab::{
     BLACKHOLE, CLIENT_V4, HTTPS, NamesLab, PAGE, RESOLVER, RESOLVER_V6, SERVER_V4, SERVER_V6, tools,
 };
+use tcpwatch_tests::note;
 use tcpwatch_tests::records::{self, Counts};
+use tcpwatch_tests::wait;
 use tcpwatch_tests::web::Authority;
 
 const WEB_V4: &str = "192.0.2.10";
@@ -67,7 +71,7 @@ fn what_the_proxy_and_the_relay_carry_is_what_arrives_and_what_is_counted() {
     let page = tools::curl(
         &names.clients,
         &authority,
-        Some(&proxy_url),
+        &["--proxy", &proxy_url],
         "https://www.example.com/",
     );
     assert_eq!(page.as_bytes(), PAGE);
@@ -149,7 +153,7 @@ fn a_hello_made_by_hand_is_understood_by_a_server() {
         }
         let mut answer = [0; 2000];
         // An answer to a part is an acknowledgement alone; the one to the whole fills a datagram with its certificate.
-        tcpwatch_tests::wait::until("the server's hello", || {
+        wait::until("the server's hello", || {
             let length = socket.recv(&mut answer).expect("the server answers");
             answer[..length]
                 .windows(8)
@@ -201,7 +205,7 @@ fn plain_requests_are_answered_and_the_black_hole_says_nothing() {
     assert_eq!(refused, std::io::ErrorKind::ConnectionRefused);
     let silent = names.server().within(|| {
         let to = (address(BLACKHOLE), 80).into();
-        std::net::TcpStream::connect_timeout(&to, std::time::Duration::from_millis(300))
+        std::net::TcpStream::connect_timeout(&to, Duration::from_millis(300))
             .unwrap_err()
             .kind()
     });
@@ -240,4 +244,30 @@ fn a_packet_sent_after_the_program_has_ended_is_not_in_its_records() {
     };
     assert_eq!(at_targets.to(WEB_V4).counts, packet * 4);
     assert_eq!(records::to(&records, WEB_V4), packet * 3);
+}
+
+/// What the tests of too many answers stand on: so many questions that each is answered, on a network that loses none.
+#[test]
+fn the_flood_of_questions_arrives_and_is_answered() {
+    let names = NamesLab::new();
+    let resolver = Resolver::start(&names);
+    let at_targets = names.at_targets();
+    let few = flood::ask(&names, Duration::from_secs(5), 6400);
+    wait::until("every question is answered", || {
+        resolver.answered() == few.questions
+    });
+    at_targets.wait_until_quiet();
+    let question = Counts {
+        packets: 1,
+        bytes: few.frame_bytes,
+    };
+    assert_eq!(at_targets.to(RESOLVER).counts, question * 6400);
+    drop(at_targets);
+    let began = Instant::now();
+    let many = flood::ask(&names, Duration::from_secs(2), 1_000_000);
+    note(format_args!(
+        "{:.0} questions a second, {:.0} answers",
+        many.questions as f64 / began.elapsed().as_secs_f64(),
+        (resolver.answered() - few.questions) as f64 / began.elapsed().as_secs_f64()
+    ));
 }

@@ -66,6 +66,8 @@ impl Capture {
                         &frame[..length],
                     ),
                     Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                    // The network may go before what was seen on it.
+                    Err(error) if error.kind() == ErrorKind::NetworkDown => return,
                     Err(error) => panic!("packet socket: {error}"),
                 }
             }

@@ -9,14 +9,14 @@ use tempfile::NamedTempFile;
 use crate::namespace::Namespace;
 use crate::web::Authority;
 
-/// Fetches `url` with curl in the namespace, through the HTTP proxy where there is one. No configuration of the user's
-/// is read. Returns what curl printed.
+/// Fetches `url` with curl in the namespace, with further options; no configuration of the user's is read. Returns what
+/// curl printed.
 ///
 /// # Panics
 ///
 /// When curl fails; it says why.
 #[track_caller]
-pub fn curl(namespace: &Namespace, authority: &Authority, proxy: Option<&str>, url: &str) -> String {
+pub fn curl(namespace: &Namespace, authority: &Authority, options: &[&str], url: &str) -> String {
     let mut roots = NamedTempFile::new().expect("there is room for a file");
     roots
         .write_all(authority.pem().as_bytes())
@@ -32,12 +32,19 @@ pub fn curl(namespace: &Namespace, authority: &Authority, proxy: Option<&str>, u
             "20",
         ])
         .arg("--cacert")
-        .arg(roots.path());
-    match proxy {
-        Some(proxy) => command.args(["--proxy", proxy]),
-        None => command.args(["--noproxy", "*"]),
-    };
-    printed(command.arg(url).output())
+        .arg(roots.path())
+        .args(options)
+        .arg(url);
+    for variable in [
+        "http_proxy",
+        "https_proxy",
+        "HTTPS_PROXY",
+        "all_proxy",
+        "ALL_PROXY",
+    ] {
+        command.env_remove(variable);
+    }
+    printed(command.output())
 }
 
 /// The addresses of a name by the C library, which asks the resolver at `server` for both families at once.
