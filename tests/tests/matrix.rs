@@ -1,11 +1,12 @@
 //! What must hold on every kernel of the matrix (xtask/src/kernels.rs), which is emulated and slow: the kernel is the
-//! one that was asked for, and nothing is lost on it, neither by a drain nor on the way by clsact.
+//! one that was asked for, nothing is lost on it, neither by a drain nor on the way by clsact, and names are read.
 //!
 //! The negative controls and the large figures are in race.rs and counting.rs, on the kernel of the machine itself.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-use std::net::IpAddr;
+use std::io::Write as _;
+use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::{env, fs, thread};
@@ -15,8 +16,13 @@ use tcpwatch::kernel::requirements;
 use tcpwatch_tests::counter::{LOOPBACK, load, policy, run_often};
 use tcpwatch_tests::cpu::{StopOnDrop, pin};
 use tcpwatch_tests::frame::{IPV4, UDP, ethernet, ipv4, udp};
-use tcpwatch_tests::hook::{clsact_filters, has_clsact};
+use tcpwatch_tests::hook::{clsact_filters, clsact_ingress_filters, has_clsact};
 use tcpwatch_tests::lab::{Lab, NEAR_V4, NEAR_V6};
+use tcpwatch_tests::named::{Named, names_of, only, opened};
+use tcpwatch_tests::names_lab::RESOLVER;
+use tcpwatch_tests::names_lab::dns::{self, Kind, Question};
+use tcpwatch_tests::names_lab::hello::client_hello;
+use tcpwatch_tests::names_lab::initial::Opening;
 use tcpwatch_tests::records::{Counts, flow, totals};
 use tcpwatch_tests::{note, wait};
 
@@ -193,4 +199,58 @@ fn a_filter_of_a_killed_program_goes_with_the_next() {
         clsact_filters(&lab.near, "eth0").is_empty()
     });
     assert!(has_clsact(&lab.near, "eth0"), "the qdisc may be in use by others");
+}
+
+/// From an answer of a name server, the first bytes of a TCP connection, and the first datagram of one by QUIC.
+#[test]
+fn names_are_read_and_connections_counted_and_no_filter_stays() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let lab = Lab::new();
+    let (resolver, listener) = lab.far.within(|| {
+        (
+            UdpSocket::bind((RESOLVER, dns::PORT)).unwrap(),
+            TcpListener::bind(("192.0.2.2", 443)).unwrap(),
+        )
+    });
+    lab.wait_until_quiet();
+    let watch = lab.watch(["--interval", "1h", "--names", "dns,tls,quic"]);
+
+    let question = Question::new("one.example.com", Kind::A);
+    let client = lab
+        .near
+        .within(|| dns::asking((RESOLVER.parse::<IpAddr>().unwrap(), dns::PORT).into()));
+    client.send(&question.message()).unwrap();
+    let mut message = [0; 512];
+    let (_, from) = resolver.recv_from(&mut message).unwrap();
+    let answer = question.answer(&["192.0.2.1".parse().unwrap()], 60);
+    resolver.send_to(&answer, from).unwrap();
+    assert_eq!(client.recv(&mut message).unwrap(), answer.len());
+    lab.udp_v4().send("192.0.2.1".parse().unwrap(), 18);
+
+    let mut stream = lab
+        .near
+        .within(|| TcpStream::connect(("192.0.2.2", 443)).unwrap());
+    stream.write_all(&client_hello("two.example.com")).unwrap();
+
+    let opening = Opening {
+        version: rustls::quic::Version::V1,
+        name: "three.example.com",
+        source_id: &[3; 8],
+        datagrams: 1,
+    };
+    let udp = lab.near.within(|| UdpSocket::bind((NEAR_V4, 0)).unwrap());
+    udp.send_to(&opening.initials()[0], ("192.0.2.3", 443)).unwrap();
+    let records = watch.stop().books();
+    drop((stream, listener));
+
+    for (to, opens, named) in [
+        ("192.0.2.1", (0, 0), Named::dns(&["one.example.com"])),
+        ("192.0.2.2", (1, 0), Named::sni(&[("two.example.com", 1)])),
+        ("192.0.2.3", (0, 1), Named::sni(&[("three.example.com", 1)])),
+    ] {
+        assert_eq!(opened(only(&records, to)), opens, "{to}");
+        assert_eq!(names_of(&records, to), Some(named), "{to}");
+    }
+    assert_eq!(clsact_filters(&lab.near, "eth0"), "");
+    assert_eq!(clsact_ingress_filters(&lab.near, "eth0"), "");
 }

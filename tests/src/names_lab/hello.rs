@@ -51,7 +51,21 @@ impl<'a> Request<'a> {
     }
 }
 
-/// The same without TLS.
+/// The first bytes that a client of TLS sends which asks for this name.
+///
+/// # Panics
+///
+/// When it is no name.
+pub fn client_hello(name: &str) -> Vec<u8> {
+    let name = ServerName::try_from(name.to_owned()).expect("a name");
+    let config = Authority::new().client();
+    let mut connection = ClientConnection::new(Arc::new(config), name).expect("it can begin");
+    let mut hello = Vec::new();
+    connection.write_tls(&mut hello).expect("memory takes it");
+    hello
+}
+
+/// A request as [`Request::make`] makes it, but without TLS.
 ///
 /// # Panics
 ///

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use etherparse::{SlicedPacket, TransportSlice};
 use tcpwatch::kernel::attach::LinkLayer;
 use tcpwatch::kernel::capacity::Capacity;
 use tcpwatch::kernel::policy::to_ip;
@@ -368,6 +369,68 @@ fn what_is_not_counted_opens_no_connection() {
         assert_eq!(outcomes(&drained), [outcome as usize]);
         assert_eq!(drained.destinations, []);
         assert_eq!(drained.imbalance(), None);
+    }
+}
+
+/// What of these frames looks like the opening of a TCP connection to a parser that is not ours.
+#[test]
+fn the_frames_mean_the_same_to_another_parser() {
+    let part = |offset, more| {
+        let mut packet = ipv4_fragment(OWN4, TO4, offset, more, &segment(SYN));
+        packet[9] = TCP;
+        ethernet(IPV4, &packet)
+    };
+    let behind = extension(
+        DESTINATION_OPTIONS,
+        &[0; 14],
+        &extension(TCP, &[0; 6], &segment(SYN)),
+    );
+    for (name, frame, opens) in [
+        ("syn", v4(TCP, &segment(SYN)), Some(true)),
+        ("syn over ipv6", v6(TCP, &segment(SYN)), Some(true)),
+        ("syn and ack", v4(TCP, &segment(SYN | ACK)), Some(false)),
+        ("ack", v6(TCP, &segment(ACK)), Some(false)),
+        (
+            "behind options",
+            ethernet(IPV4, &ipv4_with_options(OWN4, TO4, TCP, &[1; 40], &segment(SYN))),
+            Some(true),
+        ),
+        ("behind extension headers", v6(HOP_BY_HOP, &behind), Some(true)),
+        (
+            "behind authentication",
+            v6(AUTHENTICATION, &authentication(TCP, &segment(SYN))),
+            Some(true),
+        ),
+        (
+            "with two tags",
+            ethernet(
+                SERVICE_VLAN,
+                &tag(5, VLAN, &tag(6, IPV4, &ipv4(OWN4, TO4, TCP, &segment(SYN)))),
+            ),
+            Some(true),
+        ),
+        ("later fragment", part(185, false), None),
+        (
+            "ipv6 later fragment",
+            v6(FRAGMENT, &fragment(TCP, 185, false, &segment(SYN))),
+            None,
+        ),
+        ("initial", v4(UDP, &initial(1)), None),
+    ] {
+        let parsed = SlicedPacket::from_ethernet(&frame).unwrap();
+        let found = match parsed.transport {
+            Some(TransportSlice::Tcp(tcp)) => {
+                assert_eq!([tcp.source_port(), tcp.destination_port()], PORTS, "{name}");
+                Some(tcp.syn() && !tcp.ack())
+            }
+            Some(TransportSlice::Udp(udp)) => {
+                assert_eq!([udp.source_port(), udp.destination_port()], PORTS, "{name}");
+                assert_eq!(udp.payload().len(), 1200, "{name}");
+                None
+            }
+            _ => None,
+        };
+        assert_eq!(found, opens, "{name}");
     }
 }
 
