@@ -165,7 +165,8 @@ fn a_socket_whose_port_the_kernel_chose_is_a_client() {
 
 #[test]
 fn a_server_that_starts_later_is_followed() {
-    const SOON: Duration = Duration::from_secs(3);
+    // About a second; more, because the machine may be busy with other work.
+    const SOON: Duration = Duration::from_secs(5);
 
     let names = NamesLab::new();
     let watch = names

@@ -11,6 +11,12 @@ use crate::namespace::Namespace;
 use crate::wait::PATIENCE;
 use crate::web::Authority;
 
+/// Names of protocols that nobody speaks, so many and so long that a hello with them fits neither into one datagram nor into
+/// one segment.
+pub fn unspoken_protocols() -> impl Iterator<Item = Vec<u8>> {
+    (b'a'..=b'z').map(|letter| vec![letter; 60])
+}
+
 /// How an HTTPS request is made.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
@@ -20,6 +26,8 @@ pub struct Request<'a> {
     pub says_name: bool,
     /// After how many bytes the hello is cut in two segments.
     pub cut: Option<usize>,
+    /// Whether the hello is longer than a segment, as that of browsers is.
+    pub long: bool,
 }
 
 impl<'a> Request<'a> {
@@ -29,6 +37,7 @@ impl<'a> Request<'a> {
             name,
             says_name: true,
             cut: None,
+            long: false,
         }
     }
 
@@ -41,6 +50,9 @@ impl<'a> Request<'a> {
     pub fn make(self, namespace: &Namespace, authority: &Authority, to: &str, port: u16) -> String {
         let mut config = authority.client();
         config.enable_sni = self.says_name;
+        if self.long {
+            config.alpn_protocols = unspoken_protocols().collect();
+        }
         let name = ServerName::try_from(self.name.to_owned()).expect("a name");
         let connection = ClientConnection::new(Arc::new(config), name).expect("it can begin");
         let stream = Parted {

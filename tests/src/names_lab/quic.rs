@@ -12,6 +12,7 @@ use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
 use crate::names_lab::PAGE;
+use crate::names_lab::hello::unspoken_protocols;
 use crate::namespace::Namespace;
 use crate::wait::PATIENCE;
 use crate::web::Authority;
@@ -20,9 +21,6 @@ use crate::web::Authority;
 pub const PROTOCOL: &[u8] = b"tcpwatch-test";
 /// No request is longer.
 const REQUEST_BYTES: usize = 1024;
-/// Names of protocols that nobody speaks, so many and so long that the client's hello is longer than a datagram.
-const UNSPOKEN_PROTOCOLS: u8 = 24;
-const UNSPOKEN_PROTOCOL_BYTES: usize = 60;
 
 /// The running server. It ends with this value.
 #[derive(Debug)]
@@ -111,8 +109,8 @@ impl Client {
     ///
     /// When the library cannot make it.
     pub fn with_long_hello(authority: &Authority) -> Self {
-        let unspoken = (0..UNSPOKEN_PROTOCOLS).map(|n| vec![b'a' + n; UNSPOKEN_PROTOCOL_BYTES]);
-        Self::with_protocols(authority, unspoken.chain([PROTOCOL.to_vec()]).collect())
+        let protocols = unspoken_protocols().chain([PROTOCOL.to_vec()]);
+        Self::with_protocols(authority, protocols.collect())
     }
 
     fn with_protocols(authority: &Authority, protocols: Vec<Vec<u8>>) -> Self {

@@ -41,6 +41,7 @@ const SERVER: &str = tcpwatch_tests::lab::NEAR_V4;
 #[test]
 fn only_the_answer_to_a_question_names_an_address() {
     let names = NamesLab::new();
+    let before = Asked::new(&names, "before.example.com");
     let watch = names.watch(["--names", "dns"]);
     let targets = names.targets();
     // Every answer is a good one, but for the one thing.
@@ -92,8 +93,11 @@ fn only_the_answer_to_a_question_names_an_address() {
     message[2] &= 0x7f;
     send(targets, (RESOLVER, 53), (SERVER, asked.port()), &message);
 
+    let message = answer(&before.question, "198.51.100.8");
+    send(targets, (RESOLVER, 53), (SERVER, before.port()), &message);
+
     let mut udp = names.lab.udp_v4();
-    for last in 1..=7 {
+    for last in 1..=8 {
         udp.send(address(&format!("198.51.100.{last}")), 10);
     }
     let records = watch.stop().books();
@@ -109,6 +113,7 @@ fn only_the_answer_to_a_question_names_an_address() {
         (5, "to another socket"),
         (6, "without a question"),
         (7, "that is none"),
+        (8, "to a question from before"),
     ] {
         let to = format!("198.51.100.{last}");
         assert_eq!(names_of(&records, &to), None, "an answer {forged}");

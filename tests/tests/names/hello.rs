@@ -64,6 +64,33 @@ fn a_hello_in_two_segments_is_put_together() {
     }
 }
 
+/// A hello of more bytes than a segment has room for: in one buffer, which the device is to cut, and in two.
+#[test]
+fn a_hello_longer_than_a_segment_is_read() {
+    let names = NamesLab::new();
+    let authority = Authority::new();
+    let _web = names.web(&authority, &[WWW]);
+    let at_targets = names.at_targets();
+    let watch = names.watch(["--names", "tls"]);
+    let request = Request {
+        long: true,
+        ..Request::to(WWW)
+    };
+    request.make(names.server(), &authority, "192.0.2.1", HTTPS);
+    names.server().run("ethtool -K eth0 tso on gso on");
+    request.make(names.server(), &authority, "192.0.2.2", HTTPS);
+    at_targets.wait_until_quiet();
+    let records = watch.stop().books();
+    // Cut by the stack, it arrived as what was counted; whole, as one frame that was counted as two packets.
+    let (cut, whole) = (at_targets.to("192.0.2.1"), at_targets.to("192.0.2.2"));
+    assert_eq!(only(&records, "192.0.2.1").counts(), cut.counts);
+    assert_eq!(cut.data_segments, whole.data_segments + 1);
+    for to in ["192.0.2.1", "192.0.2.2"] {
+        assert_eq!(names_of(&records, to), Some(Named::sni(&[(WWW, 1)])), "{to}");
+        assert_eq!(opened(only(&records, to)), (1, 0), "{to}");
+    }
+}
+
 #[test]
 fn a_connection_that_says_no_name_has_none() {
     let names = NamesLab::new();
