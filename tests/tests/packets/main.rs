@@ -10,6 +10,7 @@ mod damaged;
 mod ip;
 mod link;
 mod policies;
+mod quic;
 mod segments;
 mod served;
 
