@@ -141,7 +141,7 @@ pub struct RunArgs {
     )]
     pub names: Vec<NameOption>,
 
-    /// Names of destinations instead of their countries, in the classic format
+    /// Names of destinations instead of their countries, in the classic format; without --names, by reverse look-ups
     #[arg(long)]
     pub resolve: bool,
 
@@ -161,7 +161,7 @@ pub struct RunArgs {
     #[arg(long, value_enum, default_value_t)]
     pub attach: AttachMode,
 
-    /// Slots of the front table for each CPU and address family, made a power of two. Each costs 96 bytes for each CPU that is
+    /// Slots of the front table for each CPU and address family, made a power of two. Each costs 128 bytes for each CPU that is
     /// online; what finds none is counted in the spill, exactly, but more slowly. Default: what 32 MB have room for, at most
     /// 131072. Only as many as the traffic needs are in use
     #[arg(long, value_name = "N")]

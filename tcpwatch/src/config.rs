@@ -26,7 +26,7 @@ use crate::config::names::NameSources;
 use crate::config::periodic::Periodic;
 use crate::enrich::Selection;
 use crate::kernel::attach::AttachMode;
-use crate::kernel::capacity::{Capacity, MOST_SLOTS};
+use crate::kernel::capacity::{Capacity, MOST_SLOTS, SAMPLE_BYTES};
 use crate::net::listening::PortOverride;
 use crate::sink::{Format, Grouping};
 
@@ -232,6 +232,11 @@ impl Config {
             return Err(ConfigError::Resolve);
         }
         let bans = bans::bans(&args.bans, &args.ban_files)?;
+        let mut names = names::sources(&args.names)?;
+        if args.resolve && !names.any() {
+            // Names that are asked for come from somewhere: as in the script, from reverse look-ups.
+            names.ptr = true;
+        }
         in_range("--spill", u64::from(args.spill), u64::from(MOST_DESTINATIONS))?;
         if let Some(slots) = args.slots {
             in_range("--slots", u64::from(slots), u64::from(MOST_SLOTS))?;
@@ -249,7 +254,7 @@ impl Config {
                 slots: args.slots,
                 spill: args.spill,
                 bans: bans.len() as u32,
-                samples: 0,
+                samples: if names.sampled() { SAMPLE_BYTES } else { 0 },
             },
             bans: bans.into(),
             served: served(args.skip_served, args.served_ports)?,
@@ -257,7 +262,7 @@ impl Config {
             record: args.record,
             history: args.history.history()?,
             geo: Selection::new(&args.geo, args.language),
-            names: names::sources(&args.names)?,
+            names,
             resolve: args.resolve,
             top: args.top,
             by: each_once(args.by),

@@ -5,30 +5,37 @@ pub mod choice;
 mod error;
 mod follow;
 mod greeting;
+mod naming;
 mod outputs;
 pub mod periodic;
 mod places;
+mod served;
 pub mod watch;
 
 use std::future::Future;
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tcpwatch_common::names::Sampling;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use self::assemble::{Identity, Interval};
 use self::choice::choose_first;
 pub use self::error::PipelineError;
+use self::naming::{Naming, NamingError};
 use self::outputs::{Closed, Outputs};
 use self::periodic::PeriodicReports;
 use self::places::Replacements;
+use self::served::ServedFollower;
 use self::watch::Watch;
 use crate::config::{Config, Interfaces};
 use crate::enrich::{Catalogue, Enricher, Places};
-use crate::kernel::attach::Attacher;
+use crate::kernel::attach::{Attacher, Direction};
 use crate::kernel::drain::{CounterSource, Drain, Harvest, Moment};
 use crate::kernel::load::load;
+use crate::kernel::policy::PortBits;
 use crate::kernel::requirements;
 use crate::kernel::tables::{KernelTables, TableError};
 use crate::net::{Defaults, Interface, NetError, Network};
@@ -66,9 +73,14 @@ pub async fn run(
     let first = choose_first(&config.interfaces, &config.sources, &present, &defaults)?;
     let (catalogue, places) = open_places(&config)?;
     let (mut programs, tables) = load(config.capacity)?;
+    let mut naming = Naming::start(config.names, &mut programs).map_err(not_naming)?;
+    let served = ServedFollower::start(&config)?;
     for candidate in &first {
         // A kernel that refuses it does so before anything is touched.
-        programs.get_mut(candidate.layer)?;
+        programs.get_mut(candidate.layer, Direction::Egress)?;
+        if config.names.dns {
+            programs.get_mut(candidate.layer, Direction::Ingress)?;
+        }
     }
     #[cfg(feature = "kernel-log")]
     programs.follow_log()?;
@@ -76,6 +88,16 @@ pub async fn run(
     let periodic = PeriodicReports::begin(&config, &outputs)?;
     let attacher = Attacher::new(programs, config.attach, network.handle());
     let mut watch = Watch::new(&config, attacher, &first, defaults.clone());
+    let listening = match &served {
+        Some((_, ports)) => {
+            watch.set_served(Arc::new(ports.into()));
+            Some(ports.clone())
+        }
+        None => greeting::listening(&config),
+    };
+    if let Some(naming) = &mut naming {
+        naming.set_policy(watch.policy());
+    }
     let source = Drain::new(tables, watch.policy().clone())?;
     let start = Moment::now();
     for candidate in first {
@@ -87,7 +109,7 @@ pub async fn run(
         &watch,
         &places.files(),
         &outputs,
-        greeting::listening(&config).as_ref(),
+        listening.as_ref(),
     );
 
     let mut pipeline = Pipeline {
@@ -101,6 +123,8 @@ pub async fn run(
         network,
         enricher: Box::new(places),
         replacements: Replacements::follow(catalogue),
+        naming,
+        served: served.map(|(follower, _)| follower),
         damaged_lookups: 0,
         periodic,
         outputs,
@@ -134,6 +158,21 @@ fn open_places(config: &Config) -> Result<(Catalogue, Places), PipelineError> {
     Ok((catalogue, places))
 }
 
+/// The ports that are served, when that changes.
+async fn next_served(served: &mut Option<ServedFollower>) -> Arc<PortBits> {
+    match served {
+        Some(follower) => follower.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn not_naming(error: NamingError) -> PipelineError {
+    match error {
+        NamingError::Samples(error) => error.into(),
+        NamingError::Resolver(error) => error.into(),
+    }
+}
+
 /// The interfaces, and those of the default route where they matter.
 async fn look(network: &Network, config: &Config) -> Result<(Vec<Interface>, Defaults), NetError> {
     let answers = async {
@@ -165,6 +204,10 @@ struct Pipeline {
     network: Network,
     enricher: Box<dyn Enricher>,
     replacements: Replacements,
+    /// None: destinations are not named.
+    naming: Option<Naming>,
+    /// None: replies to clients are counted like all others.
+    served: Option<ServedFollower>,
     /// Look-ups that met damage in databases that are no longer in use.
     damaged_lookups: u64,
     /// None: there are none.
@@ -222,6 +265,7 @@ impl Pipeline {
                 // These before the tick: where draining takes as long as the interval, there is always a tick.
                 () = self.network.changed() => self.follow_network().await?,
                 places = self.replacements.next() => self.replace_places(places),
+                ports = next_served(&mut self.served) => self.follow_served(ports).await?,
                 _ = route_check.tick(), if follows_route => self.follow_route().await?,
                 _ = calendar.tick(), if self.periodic.is_some() => {
                     if let Some(periodic) = &mut self.periodic {
@@ -235,7 +279,12 @@ impl Pipeline {
                     self.end_interval().await?;
                     self.check_hooks().await?;
                 }
-                _ = gauge.tick() => self.relieve().await?,
+                _ = gauge.tick() => {
+                    self.relieve().await?;
+                    if let Some(naming) = &mut self.naming {
+                        naming.read();
+                    }
+                }
             }
         }
     }
@@ -314,6 +363,14 @@ impl Pipeline {
         Ok(())
     }
 
+    /// Samples taken and dropped since the start.
+    fn sampling(&mut self) -> Sampling {
+        self.source
+            .as_mut()
+            .map(|source| source.tables().sampling())
+            .unwrap_or_default()
+    }
+
     fn write_record(&mut self, interfaces: Vec<WatchedInterface>, partial: bool) {
         self.records += 1;
         let end = self.drained_until;
@@ -326,12 +383,22 @@ impl Pipeline {
             names: self.watch.names(),
             bans: &self.config.bans,
         };
+        let now = std::time::Instant::now();
+        let naming = &mut self.naming;
+        if let Some(naming) = naming {
+            naming.read_all();
+        }
         let record = assemble::record(
             &self.identity,
             interval,
             self.tally.take(),
             self.enricher.as_mut(),
+            &mut |destination, source| naming.as_mut()?.names(destination, source, now),
         );
+        let sampling = self.sampling();
+        if let Some(naming) = &mut self.naming {
+            naming.end_interval(sampling, self.records, now);
+        }
         let Record {
             seq,
             destinations,
@@ -378,6 +445,10 @@ impl Pipeline {
         let errors = self.damaged_lookups + self.enricher.errors();
         if errors > 0 {
             tracing::warn!("{errors} look-ups met damage in the place databases; those places are unknown");
+        }
+        let sampling = self.sampling();
+        if let Some(naming) = &self.naming {
+            naming.account(sampling);
         }
         if let Some(periodic) = self.periodic {
             periodic.finish().await;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use aya::programs::{TestRun as _, TestRunOptions};
-use tcpwatch::kernel::attach::LinkLayer;
+use tcpwatch::kernel::attach::{Direction, LinkLayer};
 use tcpwatch::kernel::capacity::Capacity;
 use tcpwatch::kernel::drain::{CounterSource as _, Drain};
 use tcpwatch::kernel::load::{self, Programs};
@@ -122,7 +122,9 @@ pub fn run(programs: &mut Programs, layer: LinkLayer, packet: &[u8], skb: Skb) -
         ctx_in: Some(&context),
         ..TestRunOptions::new()
     };
-    let program = programs.get_mut(layer).expect("the object has it");
+    let program = programs
+        .get_mut(layer, Direction::Egress)
+        .expect("the object has it");
     let result = match program.test_run(options) {
         Ok(result) => result,
         Err(error) => panic!(
@@ -162,7 +164,9 @@ pub fn run_often_as(programs: &mut Programs, packet: &[u8], skb: Skb, times: u32
         repeat: times,
         ..TestRunOptions::new()
     };
-    let program = programs.get_mut(LinkLayer::Ethernet).expect("the object has it");
+    let program = programs
+        .get_mut(LinkLayer::Ethernet, Direction::Egress)
+        .expect("the object has it");
     program.test_run(options).expect("every run is done");
 }
 

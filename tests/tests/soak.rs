@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
-use tcpwatch::kernel::attach::LinkLayer;
+use tcpwatch::kernel::attach::{Direction, LinkLayer};
 use tcpwatch::kernel::capacity::Capacity;
 use tcpwatch::kernel::drain::{CounterSource as _, Drain};
 use tcpwatch::kernel::policy::to_ip;
@@ -276,7 +276,7 @@ fn soak(fault: Fault, enough: u64) -> (Books, Duration) {
     books.add(&source.drain().unwrap().drained);
     let packets: Vec<Packet> = (0..DESTINATIONS).map(packet).collect();
     let traffic = Traffic {
-        program: programs.get_mut(LinkLayer::Ethernet).unwrap(),
+        program: programs.get_mut(LinkLayer::Ethernet, Direction::Egress).unwrap(),
         packets: &packets,
         runs: AtomicU64::new(0),
         enough,

@@ -39,6 +39,21 @@ impl NameSources {
         self != Self::default()
     }
 
+    /// Where names come from, for people; none: from nowhere.
+    #[must_use]
+    pub fn said(self) -> Option<String> {
+        let sources: Vec<&str> = [
+            (self.dns, "DNS answers"),
+            (self.tls, "TLS ClientHellos"),
+            (self.quic, "QUIC Initials"),
+            (self.ptr, "reverse look-ups"),
+        ]
+        .into_iter()
+        .filter_map(|(wanted, name)| wanted.then_some(name))
+        .collect();
+        (!sources.is_empty()).then(|| format!("from {}", sources.join(", ")))
+    }
+
     /// Whether packets have to be looked into.
     #[must_use]
     pub const fn sampled(self) -> bool {

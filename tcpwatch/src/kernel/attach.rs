@@ -1,5 +1,5 @@
-//! Puts the program on an interface's egress hook, first in order, and takes it off again: by a TCX link where the kernel
-//! has it, else by a classic filter on the clsact qdisc.
+//! Puts a program on one of an interface's hooks, first in order, and takes it off again: by a TCX link where the kernel has it,
+//! else by a classic filter on the clsact qdisc.
 
 mod clsact;
 
@@ -28,13 +28,46 @@ pub enum LinkLayer {
 impl LinkLayer {
     /// The program for such devices; `real_time`: on PREEMPT_RT kernels.
     #[must_use]
-    pub const fn program(self, real_time: bool) -> &'static str {
-        match (self, real_time) {
-            (Self::Ethernet, false) => "tcpwatch_l2",
-            (Self::None, false) => "tcpwatch_l3",
-            (Self::Ethernet, true) => "tcpwatch_l2_rt",
-            (Self::None, true) => "tcpwatch_l3_rt",
+    pub const fn program(self, direction: Direction, real_time: bool) -> &'static str {
+        match (direction, self, real_time) {
+            (Direction::Egress, Self::Ethernet, false) => "tcpwatch_l2",
+            (Direction::Egress, Self::None, false) => "tcpwatch_l3",
+            (Direction::Egress, Self::Ethernet, true) => "tcpwatch_l2_rt",
+            (Direction::Egress, Self::None, true) => "tcpwatch_l3_rt",
+            (Direction::Ingress, Self::Ethernet, _) => "tcpwatch_l2_in",
+            (Direction::Ingress, Self::None, _) => "tcpwatch_l3_in",
         }
+    }
+}
+
+/// Which packets a hook is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Those that leave: they are counted.
+    Egress,
+    /// Those that arrive: name servers' answers are looked for.
+    Ingress,
+}
+
+impl Direction {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Egress, Self::Ingress];
+
+    /// As aya has it.
+    const fn hook(self) -> TcAttachType {
+        match self {
+            Self::Egress => TcAttachType::Egress,
+            Self::Ingress => TcAttachType::Ingress,
+        }
+    }
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Egress => "egress",
+            Self::Ingress => "ingress",
+        })
     }
 }
 
@@ -105,7 +138,7 @@ pub enum AttachError {
         source: tc::TcError,
     },
     /// The filters on the hook.
-    #[error("{interface}: cannot {step} the filters of its egress hook")]
+    #[error("{interface}: cannot {step} the filters of its hooks")]
     Filters {
         /// The interface.
         interface: String,
@@ -116,7 +149,7 @@ pub enum AttachError {
         source: rtnetlink::Error,
     },
     /// The programs on the hook.
-    #[error("{interface}: cannot ask for the programs on its egress hook")]
+    #[error("{interface}: cannot ask for the programs on its hooks")]
     Query {
         /// The interface.
         interface: String,
@@ -160,6 +193,8 @@ pub enum AttachError {
 pub struct Attachment {
     /// How it is attached.
     pub hook: Hook,
+    /// Where.
+    direction: Direction,
     /// How many foreign filters run before us on the classic hook.
     pub behind: usize,
     /// The kernel's number of the attached program.
@@ -188,7 +223,8 @@ impl Attacher {
         }
     }
 
-    /// Attaches to `interface`, whose number is `ifindex`. Removes what a killed instance left there.
+    /// Attaches to `interface`, whose number is `ifindex`. Removes what a killed instance left there, when it is the egress hook, from
+    /// both; so that one is attached to first.
     ///
     /// # Errors
     /// Nothing of ours is left on the interface then.
@@ -197,19 +233,22 @@ impl Attacher {
         interface: &str,
         ifindex: u32,
         layer: LinkLayer,
+        direction: Direction,
     ) -> Result<Attachment, AttachError> {
+        let at = Place {
+            interface,
+            ifindex,
+            layer,
+            direction,
+        };
         let attachment = match self.mode {
-            AttachMode::Clsact => self.clsact(interface, ifindex, layer).await?,
-            AttachMode::Tcx => {
-                self.tcx(interface, ifindex, layer)
-                    .await?
-                    .ok_or_else(|| AttachError::NoTcx {
-                        interface: interface.to_owned(),
-                    })?
-            }
-            AttachMode::Auto => match self.tcx(interface, ifindex, layer).await? {
+            AttachMode::Clsact => self.clsact(at).await?,
+            AttachMode::Tcx => self.tcx(at).await?.ok_or_else(|| AttachError::NoTcx {
+                interface: interface.to_owned(),
+            })?,
+            AttachMode::Auto => match self.tcx(at).await? {
                 Some(attachment) => attachment,
-                None => self.clsact(interface, ifindex, layer).await?,
+                None => self.clsact(at).await?,
             },
         };
         // aya attaches by name; the policy and the books go by number.
@@ -234,15 +273,16 @@ impl Attacher {
     ) -> Result<bool, AttachError> {
         match attachment.hook {
             Hook::Tcx => {
-                let programs = bpf::tcx_egress_programs(ifindex).map_err(|source| AttachError::Query {
-                    interface: interface.to_owned(),
-                    source,
-                })?;
+                let programs = bpf::tcx_programs(ifindex, attachment.direction == Direction::Ingress)
+                    .map_err(|source| AttachError::Query {
+                        interface: interface.to_owned(),
+                        source,
+                    })?;
                 Ok(programs.contains(&attachment.program_id))
             }
             Hook::Clsact => {
                 let filters = self
-                    .filters(ifindex)
+                    .filters(ifindex, attachment.direction)
                     .await
                     .map_err(|source| AttachError::Filters {
                         interface: interface.to_owned(),
@@ -255,22 +295,23 @@ impl Attacher {
     }
 
     /// None: the kernel has no TCX.
-    async fn tcx(
-        &mut self,
-        interface: &str,
-        ifindex: u32,
-        layer: LinkLayer,
-    ) -> Result<Option<Attachment>, AttachError> {
+    async fn tcx(&mut self, at: Place<'_>) -> Result<Option<Attachment>, AttachError> {
+        let Place {
+            interface,
+            ifindex,
+            layer,
+            direction,
+        } = at;
         let attach_error = |source| AttachError::Attach {
             interface: interface.to_owned(),
             hook: Hook::Tcx,
             source,
         };
-        let program = self.programs.get_mut(layer)?;
+        let program = self.programs.get_mut(layer, direction)?;
         let program_id = program.info().map_err(attach_error)?.id();
         let options = TcAttachOptions::TcxOrder(LinkOrder::first());
         let attached = program
-            .attach_with_options(interface, TcAttachType::Egress, options)
+            .attach_with_options(interface, direction.hook(), options)
             .and_then(|id| program.take_link(id));
         let link = match attached {
             Ok(link) => link,
@@ -279,17 +320,30 @@ impl Attacher {
         };
         // A killed instance that was attached by clsact would go on costing something here. When another instance lives
         // there, the lock is its own, and so is the filter.
-        if let Ok(_lock) = lock(interface, ifindex) {
-            self.remove_stale(interface, ifindex).await?;
+        if direction == Direction::Egress
+            && let Ok(_lock) = lock(interface, ifindex)
+        {
+            self.remove_stale(interface, ifindex, Direction::Egress).await?;
+            self.remove_stale(interface, ifindex, Direction::Ingress).await?;
         }
         Ok(Some(Attachment {
             hook: Hook::Tcx,
+            direction,
             behind: 0,
             program_id,
             _link: link,
             _lock: None,
         }))
     }
+}
+
+/// Where and with which program to attach.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    interface: &'a str,
+    ifindex: u32,
+    layer: LinkLayer,
+    direction: Direction,
 }
 
 /// The errors by which kernels say that they know no TCX; some 6.6 and later are built without CONFIG_NET_XGRESS.

@@ -166,20 +166,24 @@ pub fn delete_all<K: Pod>(map: BorrowedFd<'_>, keys: &[K]) -> (usize, io::Result
     }
 }
 
-/// Ids of the programs on an interface's TCX egress hook, in the order in which they run.
+/// Ids of the programs on one of an interface's TCX hooks, in the order in which they run.
 ///
 /// # Errors
 /// The kernel has no TCX, or the interface is gone.
 ///
 /// # Kernel
-/// BPF_PROG_QUERY with BPF_TCX_EGRESS, since commit e420bed02507 (6.6).
-pub fn tcx_egress_programs(ifindex: u32) -> io::Result<Vec<u32>> {
+/// BPF_PROG_QUERY with BPF_TCX_EGRESS or BPF_TCX_INGRESS, since commit e420bed02507 (6.6).
+pub fn tcx_programs(ifindex: u32, ingress: bool) -> io::Result<Vec<u32>> {
     /// BPF_MPROG_MAX (kernel/bpf/mprog.c): no hook has more.
     const MOST: usize = 64;
     let mut ids = [0_u32; MOST];
     let mut attr = zeroed();
     attr.query.__bindgen_anon_1.target_ifindex = ifindex;
-    attr.query.attach_type = bpf_attach_type::BPF_TCX_EGRESS as u32;
+    attr.query.attach_type = if ingress {
+        bpf_attach_type::BPF_TCX_INGRESS as u32
+    } else {
+        bpf_attach_type::BPF_TCX_EGRESS as u32
+    };
     attr.query.prog_ids = ids.as_mut_ptr() as u64;
     attr.query.__bindgen_anon_2.count = MOST as u32;
     // SAFETY: `prog_ids` has room for `count` ids.

@@ -11,6 +11,9 @@ pub const MOST_DEFAULT_SLOTS: u32 = 131_072;
 pub const FEWEST_SLOTS: u32 = 64;
 /// The most slots of a CPU: the number of a set has 20 bits.
 pub const MOST_SLOTS: u32 = 4_194_304;
+/// Memory for samples of names that have not been read, in bytes: some 2,600 of most, which is a quarter of a second of what a CPU takes
+/// at most.
+pub const SAMPLE_BYTES: u32 = 4 << 20;
 /// Memory of a slot in both generations and for both families, in bytes.
 pub const SLOT_BYTES: usize =
     GENERATIONS * (size_of::<Set4>() + size_of::<Set6>() + 2 * size_of::<OpenedSet>()) / WAYS;

@@ -4,7 +4,7 @@ use aya::maps::RingBuf;
 use aya::programs::SchedClassifier;
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 
-use super::attach::LinkLayer;
+use super::attach::{Direction, LinkLayer};
 use super::capacity::Capacity;
 use super::front::Layout;
 use super::requirements::{self, RequirementError};
@@ -216,8 +216,12 @@ impl Programs {
     ///
     /// # Errors
     /// The object does not have it, or the kernel refuses it.
-    pub fn get_mut(&mut self, layer: LinkLayer) -> Result<&mut SchedClassifier, LoadError> {
-        let name = layer.program(self.real_time);
+    pub fn get_mut(
+        &mut self,
+        layer: LinkLayer,
+        direction: Direction,
+    ) -> Result<&mut SchedClassifier, LoadError> {
+        let name = layer.program(direction, self.real_time);
         let program = self
             .ebpf
             .program_mut(name)

@@ -1,6 +1,7 @@
 //! A tally becomes a record: names, places and order. Pure but for the enricher's own look-ups.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -9,7 +10,7 @@ use tcpwatch_common::{Address, Counts, Traffic};
 use crate::enrich::{Enricher, scope};
 use crate::kernel::drain::Moment;
 use crate::kernel::policy::to_ip;
-use crate::record::{BannedPrefix, Destination, Record, RecordTotals, SCHEMA, WatchedInterface};
+use crate::record::{BannedPrefix, Destination, Names, Record, RecordTotals, SCHEMA, WatchedInterface};
 use crate::tally::Tally;
 
 /// What `source` holds for a packet that was let through by `--source any` from an address that is not ours.
@@ -45,12 +46,13 @@ pub struct Interval<'a> {
     pub bans: &'a [IpNet],
 }
 
-/// Puts the record together.
+/// Puts the record together. `names` answers what is known of a destination and the own source it was sent from.
 pub fn record(
     identity: &Identity,
     interval: Interval<'_>,
     tally: Tally,
     enricher: &mut dyn Enricher,
+    names: &mut dyn FnMut(IpAddr, Option<IpAddr>) -> Option<Arc<Names>>,
 ) -> Record {
     let mut destinations: Vec<Destination> = tally
         .destinations
@@ -66,9 +68,10 @@ pub fn record(
                 .names
                 .get(&key.ifindex)
                 .map_or_else(|| Arc::from(key.ifindex.to_string()), Arc::clone);
+            let source = (key.source != NO_SOURCE).then(|| to_ip(key.source));
             Destination {
                 address,
-                source: (key.source != NO_SOURCE).then(|| to_ip(key.source)),
+                source,
                 interface,
                 packets,
                 bytes,
@@ -76,7 +79,7 @@ pub fn record(
                 quic_connections: Some(quic_connections),
                 scope: scope(address),
                 place: enricher.place(address),
-                names: None,
+                names: names(address, source),
             }
         })
         .collect();

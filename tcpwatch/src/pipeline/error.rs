@@ -4,12 +4,14 @@ use std::io;
 
 use super::choice::ChoiceError;
 use crate::enrich::GeoError;
+use crate::enrich::names::ptr::SystemError;
 use crate::history::HistoryError;
 use crate::kernel::attach::AttachError;
 use crate::kernel::load::LoadError;
 use crate::kernel::requirements::RequirementError;
 use crate::kernel::tables::TableError;
 use crate::net::NetError;
+use crate::net::listening::ListeningError;
 
 /// Why a run could not begin, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +55,12 @@ pub enum PipelineError {
     /// Netlink.
     #[error(transparent)]
     Net(#[from] NetError),
+    /// Which ports are served.
+    #[error(transparent)]
+    Listening(#[from] ListeningError),
+    /// The resolver of reverse look-ups.
+    #[error(transparent)]
+    Resolver(#[from] SystemError),
     /// Signal handlers.
     #[error("cannot listen for signals")]
     Signals(#[source] io::Error),

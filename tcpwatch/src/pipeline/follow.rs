@@ -1,9 +1,12 @@
 //! Following the network while watching: changed addresses, interfaces that come and go, the default route, the hooks.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
 use super::{ANSWER, HOOK_CHECK, Pipeline, PipelineError, look};
 use crate::kernel::drain::CounterSource;
+use crate::kernel::policy::{PolicySet, PortBits};
 
 impl Pipeline {
     /// Looks at the network again. New own addresses are in force with the generation that begins here; only then is the
@@ -23,10 +26,8 @@ impl Pipeline {
         };
         let changes = self.watch.update(&present, &defaults);
         self.defaults = defaults;
-        if let Some(policy) = changes.policy
-            && let Some(source) = &mut self.source
-        {
-            source.set_policy(policy);
+        if let Some(policy) = changes.policy {
+            self.set_policy(policy);
         }
         if !self.put_policy_in_force().await? {
             self.look_again = true;
@@ -40,6 +41,23 @@ impl Pipeline {
         Ok(())
     }
 
+    fn set_policy(&mut self, policy: PolicySet) {
+        if let Some(naming) = &mut self.naming {
+            naming.set_policy(&policy);
+        }
+        if let Some(source) = &mut self.source {
+            source.set_policy(policy);
+        }
+    }
+
+    /// Leaves out packets from other ports than before.
+    pub(super) async fn follow_served(&mut self, ports: Arc<PortBits>) -> Result<(), PipelineError> {
+        self.watch.set_served(ports);
+        self.set_policy(self.watch.policy().clone());
+        self.look_again |= !self.put_policy_in_force().await?;
+        Ok(())
+    }
+
     /// Drains until packets are counted under the policy that is wanted. False: that has to wait.
     async fn put_policy_in_force(&mut self) -> Result<bool, PipelineError> {
         // Two: the first may only complete a drain that had failed.
@@ -49,7 +67,7 @@ impl Pipeline {
             }
             if let Err(error) = self.drain().await? {
                 tracing::error!(
-                    "the changed addresses take effect later, cannot drain the kernel tables: {:#}",
+                    "changed addresses and ports take effect later, cannot drain the kernel tables: {:#}",
                     anyhow::Error::from(error)
                 );
                 return Ok(false);

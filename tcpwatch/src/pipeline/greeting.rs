@@ -91,6 +91,9 @@ fn text(
     if let Some(value) = listening.and_then(|ports| served(config.served.is_some(), ports)) {
         lines.push(("served", value));
     }
+    if let Some(sources) = config.names.said() {
+        lines.push(("names", sources));
+    }
     let end = config
         .intervals
         .map_or_else(String::new, |n| format!(", {n} of them"));

@@ -48,6 +48,7 @@ impl Outputs {
             top: config.top,
             by: config.by.clone(),
             interval: config.interval,
+            resolve: config.resolve,
             ..Style::default()
         };
         let open = |path: &std::path::PathBuf| {

@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use tcpwatch_common::POLICY_DNS;
 
 use super::choice::{Candidate, policy, wanted};
+use super::naming;
 use crate::config::{Config, Interfaces, Sources};
-use crate::kernel::attach::{AttachError, Attacher, Attachment};
-use crate::kernel::policy::PolicySet;
+use crate::kernel::attach::{AttachError, Attacher, Attachment, Direction};
+use crate::kernel::policy::{PolicySet, PortBits};
 use crate::net::{Defaults, Interface, device_counters};
 use crate::record::WatchedInterface;
 
@@ -28,6 +30,8 @@ pub struct Changes {
 struct Watched {
     interface: Interface,
     attachment: Attachment,
+    /// For name servers' answers; none: they are not asked for.
+    incoming: Option<Attachment>,
 }
 
 /// The watched interfaces.
@@ -35,6 +39,9 @@ pub struct Watch {
     choice: Interfaces,
     sources: Sources,
     bans: Arc<[IpNet]>,
+    served: Option<Arc<PortBits>>,
+    /// What samples are taken of.
+    samples: u64,
     attacher: Attacher,
     watched: BTreeMap<u32, Watched>,
     /// Interfaces whose packets may still be in the tally, although they may be gone.
@@ -58,7 +65,12 @@ impl Watch {
             attacher,
             watched: BTreeMap::new(),
             names: HashMap::new(),
-            policy: policy(&config.sources, &config.bans, interfaces),
+            policy: PolicySet {
+                samples: naming::samples(config.names),
+                ..policy(&config.sources, &config.bans, interfaces)
+            },
+            served: None,
+            samples: naming::samples(config.names),
             defaults,
             failed: BTreeSet::new(),
         }
@@ -70,6 +82,12 @@ impl Watch {
         &self.policy
     }
 
+    /// Leaves out packets from these ports.
+    pub fn set_served(&mut self, ports: Arc<PortBits>) {
+        self.served = Some(ports);
+        self.policy.served.clone_from(&self.served);
+    }
+
     /// Attaches to one more interface.
     ///
     /// # Errors
@@ -78,8 +96,17 @@ impl Watch {
         let Candidate { interface, layer } = candidate;
         let attachment = self
             .attacher
-            .attach(&interface.name, interface.index, layer)
+            .attach(&interface.name, interface.index, layer, Direction::Egress)
             .await?;
+        let incoming = if self.samples & POLICY_DNS != 0 {
+            let attached = self
+                .attacher
+                .attach(&interface.name, interface.index, layer, Direction::Ingress)
+                .await?;
+            Some(attached)
+        } else {
+            None
+        };
         if attachment.behind > 0 {
             tracing::warn!(
                 "{}: {} filters of others run before tcpwatch on the clsact hook: what they drop or accept finally is not counted",
@@ -93,6 +120,7 @@ impl Watch {
             Watched {
                 interface,
                 attachment,
+                incoming,
             },
         );
         Ok(())
@@ -132,7 +160,11 @@ impl Watch {
         let interfaces = self
             .interfaces()
             .chain(attach.iter().map(|candidate| &candidate.interface));
-        let policy = policy(&self.sources, &self.bans, interfaces);
+        let policy = PolicySet {
+            served: self.served.clone(),
+            samples: self.samples,
+            ..policy(&self.sources, &self.bans, interfaces)
+        };
         let changed = policy != self.policy;
         self.policy = policy;
         let left = |index: &&u32| self.choice == Interfaces::DefaultRoute && !self.defaults.contains(**index);
@@ -185,29 +217,33 @@ impl Watch {
     /// True: there were some.
     pub async fn notice_removed(&mut self) -> bool {
         let mut removed = Vec::new();
-        for (
-            index,
-            Watched {
-                interface,
-                attachment,
-            },
-        ) in &self.watched
-        {
-            match self
-                .attacher
-                .is_attached(attachment, &interface.name, *index)
-                .await
+        for (index, watched) in &mut self.watched {
+            let name = &watched.interface.name;
+            if !still_there(&self.attacher, &watched.attachment, name, *index).await {
+                tracing::error!(
+                    "{name}: somebody has removed tcpwatch from the egress hook: packets since then are not counted; attaching again"
+                );
+                removed.push(*index);
+            } else if let Some(incoming) = &watched.incoming
+                && !still_there(&self.attacher, incoming, name, *index).await
             {
-                Ok(true) => {}
-                Ok(false) => {
-                    tracing::error!(
-                        "{}: somebody has removed tcpwatch from the egress hook: packets since then are not counted; attaching again",
-                        interface.name
-                    );
-                    removed.push(*index);
+                tracing::error!(
+                    "{name}: somebody has removed tcpwatch from the ingress hook: name servers' answers since then are not known; attaching again"
+                );
+                // Packets go on being counted meanwhile.
+                watched.incoming = None;
+                if let Some(layer) = watched.interface.layer {
+                    match self
+                        .attacher
+                        .attach(name, *index, layer, Direction::Ingress)
+                        .await
+                    {
+                        Ok(attachment) => watched.incoming = Some(attachment),
+                        Err(error) => {
+                            tracing::error!("{name}: no more names by DNS: {:#}", anyhow::Error::from(error))
+                        }
+                    }
                 }
-                // An interface that has just gone: the network's own message follows.
-                Err(error) => tracing::debug!("{:#}", anyhow::Error::from(error)),
             }
         }
         for index in &removed {
@@ -251,4 +287,14 @@ impl Watch {
     pub fn forget_gone(&mut self) {
         self.names.retain(|index, _| self.watched.contains_key(index));
     }
+}
+
+/// Whether a program is where it was put, as far as that can be told.
+async fn still_there(attacher: &Attacher, attachment: &Attachment, interface: &str, index: u32) -> bool {
+    attacher
+        .is_attached(attachment, interface, index)
+        .await
+        // An interface that has just gone: the network's own message follows.
+        .inspect_err(|error| tracing::debug!("{interface}: {error}"))
+        .unwrap_or(true)
 }

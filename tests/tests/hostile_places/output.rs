@@ -193,7 +193,7 @@ fn made() -> Made {
         names: &HashMap::from([(2, "eth0".into())]),
         bans: &[],
     };
-    let record = assemble::record(&identity, interval, tally, &mut places);
+    let record = assemble::record(&identity, interval, tally, &mut places, &mut |_, _| None);
     assert_eq!(places.errors(), 0, "texts are no damage");
     Made {
         directory,

@@ -6,14 +6,14 @@ use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
+use aya::programs::tc;
 use aya::programs::tc::{NlOptions, TcAttachOptions, TcHandle};
-use aya::programs::{TcAttachType, tc};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::tc::{TcAttribute, TcFilterBpf, TcFilterBpfOption, TcMessage, TcOption};
 
-use super::{AttachError, Attacher, Attachment, Hook, LinkLayer};
+use super::{AttachError, Attacher, Attachment, Direction, Hook, LinkLayer, Place};
 
 /// Handle of our classic filters ("tcpw"). With the name it tells them from everybody else's.
 const HANDLE: TcHandle = TcHandle::new(0x7463, 0x7077);
@@ -22,22 +22,36 @@ const ALL_PROTOCOLS: u32 = (libc::ETH_P_ALL as u16).to_be() as u32;
 
 impl Attacher {
     /// Attaches by a classic filter.
-    pub(super) async fn clsact(
-        &mut self,
-        interface: &str,
-        ifindex: u32,
-        layer: LinkLayer,
-    ) -> Result<Attachment, AttachError> {
-        let lock = lock(interface, ifindex)?;
-        add_clsact(interface)?;
-        let foreign = self.remove_stale(interface, ifindex).await?;
+    pub(super) async fn clsact(&mut self, at: Place<'_>) -> Result<Attachment, AttachError> {
+        let Place {
+            interface,
+            ifindex,
+            layer,
+            direction,
+        } = at;
+        let (lock, foreign) = match direction {
+            Direction::Egress => {
+                let lock = lock(interface, ifindex)?;
+                add_clsact(interface)?;
+                self.remove_stale(interface, ifindex, Direction::Ingress).await?;
+                (
+                    Some(lock),
+                    self.remove_stale(interface, ifindex, Direction::Egress).await?,
+                )
+            }
+            // The lock is that of the filter for packets that leave, which has cleaned up, too.
+            Direction::Ingress => {
+                add_clsact(interface)?;
+                (None, self.others(interface, ifindex, direction).await?)
+            }
+        };
         let (priority, behind) = place(&foreign);
         let attach_error = |source| AttachError::Attach {
             interface: interface.to_owned(),
             hook: Hook::Clsact,
             source,
         };
-        let program = self.programs.get_mut(layer)?;
+        let program = self.programs.get_mut(layer, direction)?;
         let program_id = program.info().map_err(attach_error)?.id();
         let options = NlOptions {
             priority,
@@ -45,15 +59,16 @@ impl Attacher {
             classid: None,
         };
         let link = program
-            .attach_with_options(interface, TcAttachType::Egress, TcAttachOptions::Netlink(options))
+            .attach_with_options(interface, direction.hook(), TcAttachOptions::Netlink(options))
             .and_then(|id| program.take_link(id))
             .map_err(attach_error)?;
         Ok(Attachment {
             hook: Hook::Clsact,
+            direction,
             behind,
             program_id,
             _link: link,
-            _lock: Some(lock),
+            _lock: lock,
         })
     }
 
@@ -63,6 +78,7 @@ impl Attacher {
         &mut self,
         interface: &str,
         ifindex: u32,
+        direction: Direction,
     ) -> Result<Vec<Position>, AttachError> {
         let filters_error = |step| {
             move |source| AttachError::Filters {
@@ -72,7 +88,11 @@ impl Attacher {
             }
         };
         let mut foreign = Vec::new();
-        for filter in self.filters(ifindex).await.map_err(filters_error("list"))? {
+        for filter in self
+            .filters(ifindex, direction)
+            .await
+            .map_err(filters_error("list"))?
+        {
             if is_ours(&filter) {
                 tracing::info!("{interface}: removing the filter that a killed tcpwatch left behind");
                 self.remove(filter).await.map_err(filters_error("clean up"))?;
@@ -83,16 +103,40 @@ impl Attacher {
         Ok(foreign)
     }
 
-    /// The filters on the interface's egress hook.
-    pub(super) async fn filters(&self, ifindex: u32) -> Result<Vec<TcMessage>, rtnetlink::Error> {
-        let filters: Vec<TcMessage> = self
-            .netlink
-            .traffic_filter(ifindex.cast_signed())
-            .get()
-            .egress()
-            .execute()
-            .try_collect()
-            .await?;
+    /// Where the filters stand that are not ours.
+    async fn others(
+        &self,
+        interface: &str,
+        ifindex: u32,
+        direction: Direction,
+    ) -> Result<Vec<Position>, AttachError> {
+        let filters = self
+            .filters(ifindex, direction)
+            .await
+            .map_err(|source| AttachError::Filters {
+                interface: interface.to_owned(),
+                step: "list",
+                source,
+            })?;
+        Ok(filters
+            .iter()
+            .filter(|filter| !is_ours(filter))
+            .map(Position::of)
+            .collect())
+    }
+
+    /// The filters on one of the interface's hooks.
+    pub(super) async fn filters(
+        &self,
+        ifindex: u32,
+        direction: Direction,
+    ) -> Result<Vec<TcMessage>, rtnetlink::Error> {
+        let ask = self.netlink.traffic_filter(ifindex.cast_signed()).get();
+        let ask = match direction {
+            Direction::Egress => ask.egress(),
+            Direction::Ingress => ask.ingress(),
+        };
+        let filters: Vec<TcMessage> = ask.execute().try_collect().await?;
         // The kernel lists each chain's priorities, too: those have no handle and are no filters.
         Ok(filters
             .into_iter()
@@ -162,11 +206,14 @@ pub(super) fn is_ours(filter: &TcMessage) -> bool {
     });
     u32::from(filter.header.handle) == u32::from(HANDLE)
         && name.is_some_and(|name| {
-            [LinkLayer::Ethernet, LinkLayer::None].iter().any(|layer| {
-                [false, true]
+            let programs = |layer: LinkLayer, real_time| {
+                Direction::ALL
                     .iter()
-                    .any(|real_time| layer.program(*real_time) == name)
-            })
+                    .any(|direction| layer.program(*direction, real_time) == name)
+            };
+            [LinkLayer::Ethernet, LinkLayer::None]
+                .into_iter()
+                .any(|layer| programs(layer, false) || programs(layer, true))
         })
 }
 

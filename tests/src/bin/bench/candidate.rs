@@ -8,7 +8,7 @@ use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
 use aya::{Ebpf, EbpfLoader};
 use ipnet::IpNet;
-use tcpwatch::kernel::attach::LinkLayer;
+use tcpwatch::kernel::attach::{Direction, LinkLayer};
 use tcpwatch::kernel::capacity::Capacity;
 use tcpwatch::kernel::drain::{CounterSource as _, Drain};
 use tcpwatch::kernel::load::{self, COMPARISON, Programs};
@@ -107,7 +107,9 @@ impl Candidate {
     pub fn program(&mut self) -> &mut SchedClassifier {
         match &mut self.loaded {
             Loaded::Comparison(ebpf, program) => ebpf.program_mut(program).unwrap().try_into().unwrap(),
-            Loaded::Tcpwatch(programs, _) => programs.get_mut(LinkLayer::Ethernet).unwrap(),
+            Loaded::Tcpwatch(programs, _) => {
+                programs.get_mut(LinkLayer::Ethernet, Direction::Egress).unwrap()
+            }
         }
     }
 

@@ -1,0 +1,205 @@
+//! Names on their way from the kernel's samples, and from reverse look-ups, to the record.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use tcpwatch_common::names::{SampleKind as Kind, Sampling};
+use tcpwatch_common::{POLICY_DNS, POLICY_QUIC, POLICY_TLS};
+
+use crate::config::names::NameSources;
+use crate::enrich::names::book::Limits;
+use crate::enrich::names::ptr::{Lookups, Pace, System, SystemError};
+use crate::enrich::names::{Book, Finding, Observer, Sample, SampleKind};
+use crate::kernel::load::{LoadError, Programs};
+use crate::kernel::policy::{PolicySet, to_ip};
+use crate::kernel::samples::{RawSample, Samples};
+use crate::record::Names;
+
+/// Samples that are read at a time, so that nothing else waits for long.
+const AT_A_TIME: usize = 4096;
+
+/// Why there can be no names.
+#[derive(Debug, thiserror::Error)]
+pub enum NamingError {
+    /// The ring buffer.
+    #[error(transparent)]
+    Samples(#[from] LoadError),
+    /// The resolver.
+    #[error(transparent)]
+    Resolver(#[from] SystemError),
+}
+
+/// What the programs are to take samples of.
+pub const fn samples(sources: NameSources) -> u64 {
+    let mut flags = 0;
+    if sources.dns {
+        flags |= POLICY_DNS;
+    }
+    if sources.tls {
+        flags |= POLICY_TLS;
+    }
+    if sources.quic {
+        flags |= POLICY_QUIC;
+    }
+    flags
+}
+
+/// Everything that names destinations.
+#[derive(Debug)]
+pub struct Naming {
+    /// None: no packet is looked into.
+    samples: Option<Samples>,
+    observer: Observer,
+    book: Book,
+    /// None: nobody is asked.
+    lookups: Option<Lookups>,
+    own: BTreeSet<IpAddr>,
+    /// Whether packets from other sources are counted, too.
+    any_source: bool,
+    read: u64,
+    /// What the kernel had dropped when it was last said.
+    said: u64,
+}
+
+impl Naming {
+    /// Must be called inside the runtime. None: no names are wanted.
+    ///
+    /// # Errors
+    /// No memory, or no resolver to ask.
+    pub fn start(sources: NameSources, programs: &mut Programs) -> Result<Option<Self>, NamingError> {
+        if !sources.any() {
+            return Ok(None);
+        }
+        let samples = if sources.sampled() {
+            Some(programs.samples()?)
+        } else {
+            None
+        };
+        let lookups = if sources.ptr {
+            Some(Lookups::start(System::open()?, Pace::default()))
+        } else {
+            None
+        };
+        Ok(Some(Self {
+            samples,
+            observer: Observer::new(),
+            book: Book::new(Limits::default()),
+            lookups,
+            own: BTreeSet::new(),
+            any_source: false,
+            read: 0,
+            said: 0,
+        }))
+    }
+
+    /// Takes note of whose packets are counted.
+    pub fn set_policy(&mut self, policy: &PolicySet) {
+        self.any_source = policy.any_source;
+        self.own = policy
+            .sources
+            .iter()
+            .map(|source| to_ip(source.address))
+            .collect();
+        if let Some(lookups) = &mut self.lookups {
+            lookups.set_own(self.own.clone());
+        }
+    }
+
+    /// Reads samples that have come, as far as the others can wait. True: there may be more.
+    pub fn read(&mut self) -> bool {
+        let Some(samples) = &mut self.samples else {
+            return false;
+        };
+        let (observer, book, read) = (&mut self.observer, &mut self.book, &mut self.read);
+        let (own, any_source) = (&self.own, self.any_source);
+        let now = Instant::now();
+        samples.read(AT_A_TIME, |raw| {
+            *read += 1;
+            for finding in observer.observe(sample(&raw), now) {
+                book.learn(whose(finding, own, any_source), now);
+            }
+        })
+    }
+
+    /// Everything that has come until now: to be asked before the names of an interval.
+    pub fn read_all(&mut self) {
+        while self.read() {}
+        let now = Instant::now();
+        while let Some((address, outcome)) = self.lookups.as_mut().and_then(Lookups::take) {
+            self.book.learn_reverse(address, outcome, now);
+        }
+    }
+
+    /// The names of a destination. Has it looked up, where that is wanted and there are none.
+    pub fn names(&mut self, destination: IpAddr, source: Option<IpAddr>, now: Instant) -> Option<Arc<Names>> {
+        let names = self.book.names(destination, source, now);
+        if names.is_none()
+            && let Some(lookups) = &mut self.lookups
+            && self.book.wants_reverse(destination, now)
+        {
+            lookups.ask(destination);
+        }
+        names
+    }
+
+    /// Connections are counted anew.
+    pub fn end_interval(&mut self, sampling: Sampling, seq: u64, now: Instant) {
+        self.book.end_interval(now);
+        let dropped = sampling.dropped.wrapping_sub(self.said);
+        self.said = sampling.dropped;
+        if dropped > 0 {
+            tracing::warn!(
+                "record {seq}: {dropped} packets that may tell names were not looked at: there were too many in a second"
+            );
+        }
+        tracing::debug!(
+            "names: {} addresses, {:?}, {:?}",
+            self.book.addresses(),
+            self.observer.counters(),
+            self.book.losses()
+        );
+    }
+
+    /// What was read in all.
+    pub fn account(&self, sampling: Sampling) {
+        if self.samples.is_some() {
+            tracing::info!("names: {} samples read, {} dropped", self.read, sampling.dropped);
+        }
+    }
+}
+
+const fn sample<'a>(raw: &RawSample<'a>) -> Sample<'a> {
+    Sample {
+        kind: match raw.kind {
+            Kind::DnsUdp => SampleKind::DnsUdp,
+            Kind::DnsTcp => SampleKind::DnsTcp,
+            Kind::Tls => SampleKind::Tls,
+            Kind::Quic => SampleKind::Quic,
+        },
+        local: raw.local,
+        local_port: raw.local_port,
+        remote: raw.remote,
+        remote_port: raw.remote_port,
+        offset: raw.offset,
+        payload: raw.payload,
+        cut: raw.cut,
+    }
+}
+
+/// With any source, the connections of those that are not ours have none in the record.
+fn whose(finding: Finding, own: &BTreeSet<IpAddr>, any_source: bool) -> Finding {
+    match finding {
+        Finding::Connection {
+            source,
+            destination,
+            name,
+        } if any_source && !own.contains(&source) => Finding::Connection {
+            source: Ipv4Addr::UNSPECIFIED.into(),
+            destination,
+            name,
+        },
+        other => other,
+    }
+}
