@@ -89,11 +89,14 @@ fn json_has_the_schema_the_order_and_null_for_what_is_unknown() {
             &of.names,
             &of.names_from,
             &of.name_connections,
-            &of.tcp_connections,
-            &of.quic_connections,
         ] {
             assert!(unknown.is_null(), "{of:?}");
         }
+        // Datagrams that are no Initials open nothing.
+        assert_eq!(
+            (&of.tcp_connections, &of.quic_connections),
+            (&0.into(), &0.into())
+        );
     }
     assert_eq!(record.banned.len(), 1);
     assert_eq!(

@@ -200,7 +200,8 @@ pub fn observer(input: &[u8]) -> Seen {
 /// Gives a script's samples to `observe` and looks at what is found.
 pub fn of_script(input: &[u8], mut observe: impl FnMut(Sample<'_>, Instant) -> Vec<Finding>) {
     let mut now = Instant::now();
-    let mut found: HashMap<(SampleKind, u16), Instant> = HashMap::new();
+    let steps = scripts::steps(input);
+    let mut found: HashMap<(SampleKind, u16, &[u8]), Instant> = HashMap::new();
     for Step {
         kind,
         port,
@@ -209,10 +210,16 @@ pub fn of_script(input: &[u8], mut observe: impl FnMut(Sample<'_>, Instant) -> V
         cut,
         later,
         payload,
-    } in scripts::steps(input)
+    } in &steps
     {
-        now += later;
-        for port in (0..ports).map(|more| port.wrapping_add(more)) {
+        let (kind, offset, cut) = (*kind, *offset, *cut);
+        now += *later;
+        let client = if kind == SampleKind::Quic {
+            client_id(payload).unwrap_or_default()
+        } else {
+            &[]
+        };
+        for port in (0..*ports).map(|more| port.wrapping_add(more)) {
             let sample = Sample {
                 kind,
                 local: Ipv4Addr::new(198, 51, 100, 1).into(),
@@ -220,7 +227,7 @@ pub fn of_script(input: &[u8], mut observe: impl FnMut(Sample<'_>, Instant) -> V
                 remote: Ipv4Addr::new(192, 0, 2, 1).into(),
                 remote_port: 443,
                 offset,
-                payload: &payload,
+                payload,
                 cut,
             };
             for finding in observe(sample, now) {
@@ -228,7 +235,7 @@ pub fn of_script(input: &[u8], mut observe: impl FnMut(Sample<'_>, Instant) -> V
                     Finding::Answer { name, addresses } => assert_answer(&name, &addresses),
                     Finding::Connection { name, .. } => {
                         assert_name(&name);
-                        let before = found.insert((kind, port), now);
+                        let before = found.insert((kind, port, client), now);
                         let again =
                             before.is_some_and(|at| now.duration_since(at) <= Duration::from_secs(10));
                         assert!(!again, "a second finding of a connection");
@@ -237,4 +244,11 @@ pub fn of_script(input: &[u8], mut observe: impl FnMut(Sample<'_>, Instant) -> V
             }
         }
     }
+}
+
+/// What a QUIC client calls itself: a socket may have several connections to a server.
+fn client_id(datagram: &[u8]) -> Option<&[u8]> {
+    let server_bytes = usize::from(*datagram.get(5)?);
+    let client_bytes = usize::from(*datagram.get(6 + server_bytes)?);
+    datagram.get(7 + server_bytes..)?.get(..client_bytes)
 }

@@ -177,9 +177,16 @@ enum Packet<'a> {
     Other,
 }
 
-/// The next packet; none when it has no length of its own: then it is the last one.
-fn packet<'a>(datagram: &mut Reader<'a>) -> Result<Option<Packet<'a>>, Short> {
-    let whole = datagram.rest();
+/// What packets of both versions with a long header begin with.
+struct Header<'a> {
+    first: u8,
+    version: Version,
+    destination: &'a [u8],
+    source: &'a [u8],
+}
+
+/// The next packet's; none: it has another.
+fn header<'a>(datagram: &mut Reader<'a>) -> Result<Option<Header<'a>>, Short> {
     let first = datagram.u8()?;
     if first & LONG_HEADER == 0 {
         return Ok(None);
@@ -189,13 +196,61 @@ fn packet<'a>(datagram: &mut Reader<'a>) -> Result<Option<Packet<'a>>, Short> {
         0x6b33_43cf => Version::Two,
         _ => return Ok(None),
     };
-    let length = usize::from(datagram.u8()?);
-    let id = datagram.take(length)?;
-    let source_length = usize::from(datagram.u8()?);
-    datagram.take(source_length)?;
-    if length > LONGEST_ID || source_length > LONGEST_ID {
+    let mut id = || -> Result<&'a [u8], Short> {
+        let length = usize::from(datagram.u8()?);
+        datagram.take(length)
+    };
+    let (destination, source) = (id()?, id()?);
+    if destination.len() > LONGEST_ID || source.len() > LONGEST_ID {
         return Ok(None);
     }
+    Ok(Some(Header {
+        first,
+        version,
+        destination,
+        source,
+    }))
+}
+
+/// What a client calls itself: by that a socket's connections to the same server are told apart. Bytes behind its length are zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct ClientId {
+    length: usize,
+    id: [u8; LONGEST_ID],
+}
+
+impl ClientId {
+    /// None: the datagram does not begin with a long header.
+    pub(super) fn of(datagram: &[u8]) -> Option<Self> {
+        let header = header(&mut Reader::new(datagram)).ok()??;
+        Some(Self {
+            length: header.source.len(),
+            id: padded(header.source),
+        })
+    }
+}
+
+/// An ID with zeros behind it; at most the first [`LONGEST_ID`] bytes.
+fn padded(id: &[u8]) -> [u8; LONGEST_ID] {
+    let mut padded = [0; LONGEST_ID];
+    for (to, from) in padded.iter_mut().zip(id) {
+        *to = *from;
+    }
+    padded
+}
+
+/// The next packet; none when it has no length of its own: then it is the last one.
+fn packet<'a>(datagram: &mut Reader<'a>) -> Result<Option<Packet<'a>>, Short> {
+    let whole = datagram.rest();
+    let Some(Header {
+        first,
+        version,
+        destination,
+        ..
+    }) = header(datagram)?
+    else {
+        return Ok(None);
+    };
     // The second has the types in another order: Retry, Initial, 0-RTT, Handshake.
     let kind = match version {
         Version::One => first >> 4 & 3,
@@ -216,12 +271,11 @@ fn packet<'a>(datagram: &mut Reader<'a>) -> Result<Option<Packet<'a>>, Short> {
     if kind != 0 {
         return Ok(Some(Packet::Other));
     }
-    let mut origin = Origin {
+    let origin = Origin {
         version,
-        length,
-        id: [0; LONGEST_ID],
+        length: destination.len(),
+        id: padded(destination),
     };
-    origin.id[..length].copy_from_slice(id);
     Ok(Some(Packet::Initial(Initial {
         origin,
         packet: &whole[..number_at + sealed],

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 
+use super::quic::ClientId;
 use super::{Sample, SampleKind};
 
 /// Which connection a sample is of.
@@ -15,6 +16,8 @@ pub(super) struct Key {
     kind: SampleKind,
     local: (IpAddr, u16),
     remote: (IpAddr, u16),
+    /// QUIC: a socket has one for each connection.
+    client: Option<ClientId>,
 }
 
 impl Key {
@@ -23,6 +26,10 @@ impl Key {
             kind: sample.kind,
             local: (sample.local, sample.local_port),
             remote: (sample.remote, sample.remote_port),
+            client: match sample.kind {
+                SampleKind::Quic => ClientId::of(sample.payload),
+                SampleKind::DnsUdp | SampleKind::DnsTcp | SampleKind::Tls => None,
+            },
         }
     }
 }
@@ -129,6 +136,7 @@ mod tests {
             kind: SampleKind::Tls,
             local: (Ipv4Addr::UNSPECIFIED.into(), 0),
             remote: (Ipv4Addr::from_bits(number).into(), 443),
+            client: None,
         }
     }
 
