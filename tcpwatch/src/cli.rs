@@ -167,8 +167,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "N")]
     pub slots: Option<u32>,
 
-    /// Room for pairs of destination and own source that find no slot, between two drains. Each costs about 120 bytes of kernel
-    /// memory in each of the two generations: the default takes 32 MB. Half full, the tables are drained before the
+    /// Room for pairs of destination and own source that find no slot, between two drains. Each costs about 140 bytes of kernel
+    /// memory in each of the two generations: the default takes some 36 MB. Half full, the tables are drained before the
     /// interval's end; what finds no room is counted as overflow
     #[arg(long, value_name = "N", default_value_t = 131_072)]
     pub spill: u32,
