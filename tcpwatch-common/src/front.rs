@@ -179,8 +179,10 @@ pub struct Lane {
     pub spilled: u64,
     /// Slots that were given to another destination.
     pub evicted: u64,
-    /// Zero.
-    pub padding: [u64; 2],
+    /// The daemon is woken when none of these bits is set in the number of slots taken of a family.
+    pub front_step: u64,
+    /// The same for entries made in the spill table.
+    pub spill_step: u64,
 }
 
 /// Everything that belongs to one CPU.

@@ -132,10 +132,14 @@ fn classify<const RT: bool>(
     let Some(policy) = POLICY.get(generation) else {
         return Outcome::OtherSource;
     };
+    // Before the source is forgotten, where it is: it is what tells connections apart.
+    let opens_quic = transport.opens == Opens::Quic && policy.flags & POLICY_ANY_SOURCE != 0 && {
+        names::opens_quic(ctx, key, transport.ports, transport.offset + UDP_PAYLOAD as u32) != 0
+    };
     let Some(source) = source::<RT>(here, key, side, policy) else {
         return Outcome::OtherSource;
     };
-    let opens = match opens(here, ctx, key, &transport, policy.flags, duties) {
+    let opens = match opens(here, ctx, key, &transport, policy.flags, opens_quic, duties) {
         SERVED => return Outcome::Served,
         opens => opens,
     };
@@ -190,6 +194,7 @@ fn opens(
     key: &Key,
     transport: &Transport,
     flags: u64,
+    opens_quic: bool,
     duties: &mut u64,
 ) -> u64 {
     if transport.ports == 0 {
@@ -199,7 +204,9 @@ fn opens(
         && let Some(group) = names::port_group(here.word.cast_signed() < 0, transport)
     {
         let bit = ports::bit(transport.local_port());
-        if flags & POLICY_SERVED != 0 && get!(group, served) & bit != 0 {
+        // What others send does not answer our clients.
+        let own = key.source[2] | key.source[3] != 0;
+        if flags & POLICY_SERVED != 0 && own && get!(group, served) & bit != 0 {
             return SERVED;
         }
         if transport.is_tcp() && get!(group, expected) & bit != 0 {
@@ -221,12 +228,12 @@ fn opens(
             if flags & POLICY_QUIC != 0 {
                 *duties |= LOOK;
             }
-            let payload = transport.offset + UDP_PAYLOAD as u32;
-            if names::opens_quic(ctx, key, transport.ports, payload) == 0 {
-                0
+            let first = if flags & POLICY_ANY_SOURCE != 0 {
+                opens_quic
             } else {
-                front::OPENS_QUIC
-            }
+                names::opens_quic(ctx, key, transport.ports, transport.offset + UDP_PAYLOAD as u32) != 0
+            };
+            if first { front::OPENS_QUIC } else { 0 }
         }
     }
 }

@@ -157,10 +157,11 @@ fn verdict(at: usize, protocol: u8, word: u64, usual: *mut Usual) -> Verdict {
     let Some(group) = PORTS.get_ptr_mut(group(word.cast_signed() < 0, is_udp, port)) else {
         return Verdict::Look;
     };
-    if get!(group, expected) & bit(port) != 0 {
-        Verdict::Look
-    } else if get!(group, served) & bit(port) != 0 {
+    // In this order: a port that is served may have a mark from before.
+    if get!(group, served) & bit(port) != 0 {
         Verdict::Served
+    } else if get!(group, expected) & bit(port) != 0 {
+        Verdict::Look
     } else {
         Verdict::Count
     }

@@ -8,6 +8,7 @@ use tcpwatch_common::front::{
     BANNED, Cpu, FULL, IN_USE, Lane, Opened, SOURCE_NUMBERS, SOURCE_SHIFT, Slot4, Slot6, set4, set6,
 };
 
+use crate::bell;
 use crate::fast::{get, opaque};
 use crate::maps::{FRONT4, FRONT6, OPENED4, OPENED6};
 use crate::parse::{Key, MAPPED};
@@ -279,6 +280,22 @@ impl Contents {
     }
 }
 
+/// One more slot is taken, of the first or the second family.
+///
+/// # Safety
+/// `lane` must be this CPU's own totals.
+#[inline(always)]
+unsafe fn take_note(lane: *mut Lane, family: usize) {
+    // SAFETY: the caller's promise.
+    let (taken, step) = unsafe {
+        (*lane).taken[family] += 1;
+        ((*lane).taken[family], (*lane).front_step)
+    };
+    if taken & step == 0 {
+        bell::ring();
+    }
+}
+
 impl Spot {
     /// Where the destination of `key` has its place, counted for the source with this number.
     #[inline(always)]
@@ -322,11 +339,15 @@ impl Spot {
         unsafe {
             if self.is_ipv4 {
                 let claimed = v4::claim(self.index, &self.key, verdict, increment, opens) != 0;
-                (*lane).taken[0] += u64::from(claimed);
+                if claimed {
+                    take_note(lane, 0);
+                }
                 claimed
             } else {
                 let claimed = v6::claim(self.index, &self.key, verdict, increment, opens) != 0;
-                (*lane).taken[1] += u64::from(claimed);
+                if claimed {
+                    take_note(lane, 1);
+                }
                 claimed
             }
         }

@@ -15,6 +15,7 @@
 )]
 
 mod atomic;
+mod bell;
 mod count;
 mod fast;
 mod front;

@@ -34,13 +34,21 @@ pub static OPENED6: Array<OpenedSet> = Array::with_max_entries(1, BPF_F_MMAPABLE
 #[map]
 pub static PORTS: Array<PortGroup> = Array::with_max_entries(ALL_GROUPS, BPF_F_MMAPABLE);
 
-/// Connections that have just begun, and questions to name servers.
+/// TCP connections that have just begun, and questions to name servers.
 #[map]
 pub static FLOWS: LruHashMap<FlowId, FlowState> = LruHashMap::with_max_entries(FLOWS_ROOM, 0);
+
+/// QUIC connections that have just begun: apart, so that questions and other connections, however many, change no count.
+#[map]
+pub static QUIC_FLOWS: LruHashMap<FlowId, FlowState> = LruHashMap::with_max_entries(FLOWS_ROOM, 0);
 
 /// Samples of names for the daemon, which makes it larger where it wants them.
 #[map]
 pub static SAMPLES: RingBuf = RingBuf::with_byte_size(4096, 0);
+
+/// Wakes the daemon, before the time at which it looks by itself.
+#[map]
+pub static BELL: RingBuf = RingBuf::with_byte_size(4096, 0);
 
 /// Per generation: what holds for its packets. Written only while the generation is the spare one.
 #[map]

@@ -6,7 +6,7 @@
 use core::arch::asm;
 use core::mem::{MaybeUninit, offset_of};
 
-use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
+use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_NO_WAKEUP, BPF_RB_RING_SIZE};
 use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_skb_load_bytes};
 use aya_ebpf::programs::TcContext;
 use network_types::ip::IpProto;
@@ -18,8 +18,9 @@ use tcpwatch_common::ports::{self, PortGroup, group};
 use tcpwatch_common::{POLICY_DNS, POLICY_QUIC, POLICY_TLS};
 
 use crate::atomic;
+use crate::bell;
 use crate::fast::this_cpu;
-use crate::maps::{FLOWS, PORTS, SAMPLES};
+use crate::maps::{FLOWS, PORTS, QUIC_FLOWS, SAMPLES};
 use crate::parse::{Key, Parsed, header, skb};
 use crate::transport::{Opens, TCP_FLAGS, Transport, UDP_PAYLOAD, opens_tcp};
 
@@ -36,9 +37,16 @@ const MOST_FIRST_PACKETS: u32 = 4;
 const MOST_DNS_PIECES: u32 = 64;
 /// The longest connection identifier (RFC 9000 section 17.2).
 const MOST_ID_BYTES: u8 = 20;
+/// The shortest identifier that a client gives the server in its first Initial (RFC 9000 section 7.2): a packet with a shorter one is
+/// an answer.
+const FIRST_ID_BYTES: u8 = 8;
+/// How long an answer of a name server is waited for, and how long a new connection's first data, in nanoseconds.
+const PATIENCE: u64 = 30_000_000_000;
 /// A TLS record with a handshake message in it (RFC 8446 section 5.1).
 const HANDSHAKE: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
+/// Which samples ask whether the daemon is to be woken: one in 64.
+const BELL_STEP: u64 = 63;
 /// Nearly a second, in a form that costs no division.
 const SECOND_BITS: u32 = 30;
 /// Words of a TCP header that are read.
@@ -95,10 +103,18 @@ pub fn port_group(odd: bool, transport: &Transport) -> Option<*mut PortGroup> {
     PORTS.get_ptr_mut(group(odd, transport.is_udp(), transport.local_port()))
 }
 
-/// The first eight bytes of the source connection identifier of a packet with a long header, which lies behind the other one (RFC 9000
-/// section 17.2). None: there is no such packet.
+/// What tells a packet with a long header from those of other connections.
+struct Ids {
+    /// Length of the server's.
+    destination_bytes: u8,
+    /// The first eight bytes of the client's.
+    client: u64,
+}
+
+/// The identifiers of a packet with a long header: the source's lies behind the other one (RFC 9000 section 17.2). None: there is no
+/// such packet.
 #[inline(always)]
-fn connection_id(ctx: &TcContext, payload: u32) -> Option<u64> {
+fn connection_ids(ctx: &TcContext, payload: u32) -> Option<Ids> {
     /// First byte and version.
     const BEFORE_IDS: u32 = 5;
     let byte = |at: u32| {
@@ -118,15 +134,26 @@ fn connection_id(ctx: &TcContext, payload: u32) -> Option<u64> {
         let pointer = header::<false, 2>(ctx, at + 1, 8, &mut id)?;
         // SAFETY: eight bytes are there.
         let (low, high) = unsafe { (pointer.read_volatile(), pointer.add(1).read_volatile()) };
-        return Some(u64::from(low) | u64::from(high) << 32);
+        let client = u64::from(low) | u64::from(high) << 32;
+        return Some(Ids {
+            destination_bytes,
+            client,
+        });
     }
     if bytes >= 4 {
         let pointer = header::<false, 2>(ctx, at + 1, 4, &mut id)?;
         // SAFETY: four bytes are there.
-        return Some(u64::from(unsafe { pointer.read_volatile() }));
+        let client = u64::from(unsafe { pointer.read_volatile() });
+        return Some(Ids {
+            destination_bytes,
+            client,
+        });
     }
     // Whoever uses shorter ones tells connections apart by ports.
-    Some(u64::from(bytes))
+    Some(Ids {
+        destination_bytes,
+        client: u64::from(bytes),
+    })
 }
 
 /// Whether an Initial is the first of its connection: OPENS or not.
@@ -136,7 +163,7 @@ pub fn opens_quic(ctx: &TcContext, key: &Key, ports: u32, payload: u32) -> u32 {
     if local_port < FIRST_CLIENT_PORT {
         return 0;
     }
-    let Some(token) = connection_id(ctx, payload) else {
+    let Some(ids) = connection_ids(ctx, payload) else {
         return 0;
     };
     let mut place = MaybeUninit::uninit();
@@ -146,17 +173,26 @@ pub fn opens_quic(ctx: &TcContext, key: &Key, ports: u32, payload: u32) -> u32 {
         key.destination,
         ports,
         IpProto::Udp as u8,
-        token,
+        ids.client,
     );
     let since = now();
-    if let Some(state) = FLOWS.get_ptr(id) {
+    if let Some(state) = QUIC_FLOWS.get_ptr(id) {
         // SAFETY: points to a map value.
         let began = unsafe { (&raw const (*state).since).read_volatile() };
         if since.wrapping_sub(began) < SAME_CONNECTION {
             return 0;
         }
     }
-    remember(id, 0, MOST_FIRST_PACKETS, since);
+    if ids.destination_bytes < FIRST_ID_BYTES {
+        return 0;
+    }
+    let state = FlowState {
+        since,
+        start: 0,
+        left: MOST_FIRST_PACKETS,
+    };
+    // Without room it is counted again, should it come again.
+    QUIC_FLOWS.insert(id, state, 0).unwrap_or(());
     1
 }
 
@@ -211,6 +247,7 @@ pub fn outgoing(ctx: &TcContext, parsed: Parsed<'_>, flags: u64) {
 /// The parts of a TCP header that are needed.
 struct Tcp {
     sequence: u32,
+    acknowledged: u32,
     flags: u8,
     /// Where the data begins.
     payload: u32,
@@ -219,25 +256,33 @@ struct Tcp {
 }
 
 #[inline(always)]
-fn tcp_header(ctx: &TcContext, offset: u32) -> Option<Tcp> {
+fn tcp_header(ctx: &TcContext, transport: &Transport) -> Option<Tcp> {
+    let offset = transport.offset;
     let mut copy = MaybeUninit::<[u32; TCP_WORDS]>::uninit();
     let at = header::<false, TCP_WORDS>(ctx, offset, 16, &mut copy)?;
     // SAFETY: sixteen bytes are there.
-    let (sequence, last) = unsafe { (at.add(1).read_volatile(), at.add(3).read_volatile()) };
+    let (sequence, acknowledged, last) = unsafe {
+        (
+            at.add(1).read_volatile(),
+            at.add(2).read_volatile(),
+            at.add(3).read_volatile(),
+        )
+    };
     let [data_offset, flags, ..] = last.to_ne_bytes();
     const { assert!(TCP_FLAGS == 13) };
     let payload = offset + u32::from(data_offset >> 4) * 4;
     Some(Tcp {
         sequence: u32::from_be(sequence),
+        acknowledged: u32::from_be(acknowledged),
         flags,
         payload,
-        bytes: ctx.len().saturating_sub(payload),
+        bytes: transport.end.saturating_sub(payload),
     })
 }
 
 #[inline(always)]
 fn tcp(ctx: &TcContext, key: &Key, transport: &Transport, flags: u64) {
-    let Some(tcp) = tcp_header(ctx, transport.offset) else {
+    let Some(tcp) = tcp_header(ctx, transport) else {
         return;
     };
     let mut place = MaybeUninit::uninit();
@@ -253,8 +298,8 @@ fn tcp(ctx: &TcContext, key: &Key, transport: &Transport, flags: u64) {
     if opens_tcp(tcp.flags) {
         if to_dns {
             if flags & POLICY_DNS != 0 {
-                // Where the answers begin, the server will say.
-                remember(id, 0, MOST_DNS_PIECES, now());
+                // Nothing is believed until the server has acknowledged this.
+                remember(id, tcp.sequence.wrapping_add(1), 0, now());
             }
         } else if flags & POLICY_TLS != 0
             && remember(id, tcp.sequence.wrapping_add(1), MOST_FIRST_PACKETS, now())
@@ -264,6 +309,13 @@ fn tcp(ctx: &TcContext, key: &Key, transport: &Transport, flags: u64) {
         return;
     }
     if to_dns {
+        if tcp.flags & FIN_OR_RST != 0 {
+            forget(id);
+        }
+        // An earlier connection from the port was to somebody else.
+        if flags & POLICY_TLS != 0 {
+            expect(transport, false);
+        }
         return;
     }
     if !more_expected(ctx, id, &tcp) {
@@ -278,16 +330,17 @@ fn more_expected(ctx: &TcContext, id: &FlowId, tcp: &Tcp) -> bool {
     let Some(state) = FLOWS.get_ptr_mut(id) else {
         return false;
     };
-    if tcp.bytes == 0 {
-        return tcp.flags & FIN_OR_RST == 0;
-    }
     // SAFETY: points to a map value, here and below.
-    let (start, left) = unsafe {
+    let (since, start, left) = unsafe {
         (
+            (&raw const (*state).since).read_volatile(),
             (&raw const (*state).start).read_volatile(),
             (&raw const (*state).left).read_volatile(),
         )
     };
+    if tcp.bytes == 0 {
+        return tcp.flags & FIN_OR_RST == 0 && now().wrapping_sub(since) < PATIENCE;
+    }
     let offset = tcp.sequence.wrapping_sub(start);
     if left == 0 || offset > LONG_BYTES as u32 {
         return false;
@@ -335,7 +388,7 @@ fn hello_bytes(ctx: &TcContext, payload: u32, bytes: u32) -> Option<u32> {
 #[inline(always)]
 fn quic(ctx: &TcContext, key: &Key, transport: &Transport) {
     let payload = transport.offset + UDP_PAYLOAD as u32;
-    let Some(token) = connection_id(ctx, payload) else {
+    let Some(ids) = connection_ids(ctx, payload) else {
         return;
     };
     let mut place = MaybeUninit::uninit();
@@ -345,9 +398,9 @@ fn quic(ctx: &TcContext, key: &Key, transport: &Transport) {
         key.destination,
         transport.ports,
         transport.protocol,
-        token,
+        ids.client,
     );
-    let Some(state) = FLOWS.get_ptr_mut(id) else {
+    let Some(state) = QUIC_FLOWS.get_ptr_mut(id) else {
         return;
     };
     // SAFETY: points to a map value.
@@ -359,7 +412,7 @@ fn quic(ctx: &TcContext, key: &Key, transport: &Transport) {
         }
         left.write_volatile(packets - 1);
     }
-    let bytes = ctx.len().saturating_sub(payload);
+    let bytes = transport.end.saturating_sub(payload);
     take(ctx, SampleKind::Quic, id, payload, [bytes, 0]);
 }
 
@@ -410,13 +463,16 @@ pub fn incoming(ctx: &TcContext, parsed: Parsed<'_>) {
         };
         let (local, remote) = (key.destination, key.source);
         let id = identity(&mut place, local, remote, ports, transport.protocol, number);
-        // Only who was asked is believed, and once.
-        if FLOWS.remove(id).is_ok() {
-            let bytes = ctx.len().saturating_sub(payload);
+        // Only who was asked is believed, once, and not for long.
+        let Some(state) = FLOWS.get_ptr(id) else { return };
+        // SAFETY: points to a map value.
+        let asked = unsafe { (&raw const (*state).since).read_volatile() };
+        if now().wrapping_sub(asked) < PATIENCE && FLOWS.remove(id).is_ok() {
+            let bytes = transport.end.saturating_sub(payload);
             take(ctx, SampleKind::DnsUdp, id, payload, [bytes, 0]);
         }
     } else if transport.is_tcp()
-        && let Some(tcp) = tcp_header(ctx, transport.offset)
+        && let Some(tcp) = tcp_header(ctx, &transport)
     {
         let (local, remote) = (key.destination, key.source);
         let id = identity(&mut place, local, remote, ports, transport.protocol, 0);
@@ -427,24 +483,37 @@ pub fn incoming(ctx: &TcContext, parsed: Parsed<'_>) {
 #[inline(always)]
 fn answers_by_tcp(ctx: &TcContext, id: &FlowId, tcp: &Tcp) {
     const SYN: u8 = 0x02;
+    /// Behind it, a piece is of no answer that was asked for.
+    const FARTHEST: u32 = 1 << 20;
     let Some(state) = FLOWS.get_ptr_mut(id) else {
         return;
     };
     // SAFETY: points to a map value.
     let (start, left) = unsafe { (&raw mut (*state).start, &raw mut (*state).left) };
-    if tcp.flags & SYN != 0 {
-        // SAFETY: as above.
-        unsafe { start.write_volatile(tcp.sequence.wrapping_add(1)) };
-        return;
-    }
     // SAFETY: as above.
     let (from, pieces) = unsafe { (start.read_volatile(), left.read_volatile()) };
-    if tcp.bytes == 0 || pieces == 0 {
+    if tcp.flags & SYN != 0 {
+        // The first that acknowledges what we have sent says where its stream begins.
+        if pieces == 0 && tcp.acknowledged == from {
+            // SAFETY: as above.
+            unsafe {
+                start.write_volatile(tcp.sequence.wrapping_add(1));
+                left.write_volatile(MOST_DNS_PIECES);
+            }
+        }
         return;
     }
-    // SAFETY: as above.
-    unsafe { left.write_volatile(pieces - 1) };
     let offset = tcp.sequence.wrapping_sub(from);
+    if tcp.bytes == 0 || pieces == 0 || offset > FARTHEST {
+        return;
+    }
+    // One stays: none means that nothing is believed yet.
+    if pieces > 1 {
+        // SAFETY: as above.
+        unsafe { left.write_volatile(pieces - 1) };
+    } else {
+        return;
+    }
     take(ctx, SampleKind::DnsTcp, id, tcp.payload, [tcp.bytes, offset]);
 }
 
@@ -464,11 +533,21 @@ fn take(ctx: &TcContext, kind: SampleKind, id: &FlowId, payload: u32, place: [u3
             let sampling = &raw mut (*cpu).sampling;
             if taken {
                 atomic::add(&raw mut (*sampling).taken, 1);
+                if (*sampling).taken & BELL_STEP == 0 && is_filling() {
+                    bell::ring();
+                }
             } else {
                 atomic::add(&raw mut (*sampling).dropped, 1);
             }
         }
     }
+}
+
+/// Whether a quarter of the ring buffer is waiting to be read.
+#[inline(always)]
+fn is_filling() -> bool {
+    let waiting = SAMPLES.query(u64::from(BPF_RB_AVAIL_DATA));
+    waiting >= SAMPLES.query(u64::from(BPF_RB_RING_SIZE)) / 4
 }
 
 /// Whether this CPU has taken fewer samples in this second than it may.
@@ -537,7 +616,7 @@ fn put<const ROOM: usize>(
         )
     };
     if failed == 0 {
-        // The daemon looks by itself: waking it would cost the packet.
+        // The daemon looks by itself: waking it each time would cost the packets.
         entry.submit(u64::from(BPF_RB_NO_WAKEUP));
         true
     } else {

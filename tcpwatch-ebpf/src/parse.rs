@@ -207,9 +207,12 @@ fn ipv4<'k, const DIRECT: bool>(ctx: &TcContext, offset: u32, slot: &'k mut Slot
         return missing::<DIRECT>();
     };
     // SAFETY: the whole fixed header is there.
-    let (version_ihl, protocol, fragment) = unsafe {
+    let (version_ihl, total, protocol, fragment) = unsafe {
         (
             at.cast::<u8>().read_volatile(),
+            at.byte_add(offset_of!(Ipv4Hdr, tot_len))
+                .cast::<u16>()
+                .read_volatile(),
             at.byte_add(offset_of!(Ipv4Hdr, proto))
                 .cast::<u8>()
                 .read_volatile(),
@@ -224,13 +227,14 @@ fn ipv4<'k, const DIRECT: bool>(ctx: &TcContext, offset: u32, slot: &'k mut Slot
     }
     // SAFETY: the whole fixed header is there.
     let (destination, source) = unsafe { (word(at, DESTINATION), word(at, SOURCE)) };
+    let end = transport::end(ctx, offset, u16::from_be(total));
     let transport = if !begins_transport(fragment) {
-        Some(Transport::unread(protocol, offset + header_bytes))
+        Some(Transport::unread(protocol, offset + header_bytes, end))
     } else if !DIRECT {
-        transport::read::<false>(ctx, protocol, offset + header_bytes)
+        transport::read::<false>(ctx, protocol, offset + header_bytes, end)
     } else if header_bytes == Ipv4Hdr::LEN as u32 {
         // A constant, by which alone a packet pointer may be moved.
-        transport::read::<true>(ctx, protocol, offset + Ipv4Hdr::LEN as u32)
+        transport::read::<true>(ctx, protocol, offset + Ipv4Hdr::LEN as u32, end)
     } else {
         None
     };
@@ -261,9 +265,12 @@ fn ipv6<'k, const DIRECT: bool>(ctx: &TcContext, offset: u32, slot: &'k mut Slot
         return missing::<DIRECT>();
     };
     // SAFETY: the whole fixed header is there.
-    let (version, protocol) = unsafe {
+    let (version, payload, protocol) = unsafe {
         (
             at.cast::<u8>().read_volatile(),
+            at.byte_add(offset_of!(Ipv6Hdr, payload_len))
+                .cast::<u16>()
+                .read_volatile(),
             at.byte_add(offset_of!(Ipv6Hdr, next_hdr))
                 .cast::<u8>()
                 .read_volatile(),
@@ -287,12 +294,13 @@ fn ipv6<'k, const DIRECT: bool>(ctx: &TcContext, offset: u32, slot: &'k mut Slot
         ifindex: ifindex(ctx),
     });
     let behind = offset + Ipv6Hdr::LEN as u32;
+    let end = transport::end(ctx, behind, u16::from_be(payload));
     let transport = if !DIRECT {
-        Some(transport::behind_extensions(ctx, protocol, behind))
+        Some(transport::behind_extensions(ctx, protocol, behind, end))
     } else if transport::is_extension(protocol) {
         None
     } else {
-        transport::read::<true>(ctx, protocol, behind)
+        transport::read::<true>(ctx, protocol, behind, end)
     };
     let Some(transport) = transport else {
         return Parsed::OutOfReach;

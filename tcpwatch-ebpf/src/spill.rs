@@ -6,6 +6,7 @@ use tcpwatch_common::front::Lane;
 use tcpwatch_common::{Address, BAN_IPV6, Counts, FlowKey, POLICY_BANS, Policy, Traffic};
 
 use crate::atomic;
+use crate::bell;
 use crate::maps::Side;
 use crate::parse::Key;
 
@@ -37,7 +38,13 @@ pub fn put(side: &Side, lane: *mut Lane, key: &FlowKey, traffic: Traffic) -> boo
     if side.spill.insert(key, traffic, u64::from(BPF_NOEXIST)).is_ok() {
         // Atomic for PREEMPT_RT, and entries are rarely made.
         // SAFETY: a word of a map value.
-        unsafe { atomic::add(&raw mut (*lane).spilled, 1) };
+        let (made, step) = unsafe {
+            atomic::add(&raw mut (*lane).spilled, 1);
+            ((*lane).spilled, (*lane).spill_step)
+        };
+        if made & step == 0 {
+            bell::ring();
+        }
         return true;
     }
     // Another CPU may have been first with the same key.

@@ -46,17 +46,20 @@ pub struct Transport {
     /// Source port in the first half, destination port in the second, as they lie in memory; 0: there are none to be read.
     pub ports: u32,
     pub opens: Opens,
+    /// Where the packet ends, by its own account: Ethernet may have more, to be long enough.
+    pub end: u32,
 }
 
 impl Transport {
     /// One whose header is not read.
     #[inline(always)]
-    pub const fn unread(protocol: u8, offset: u32) -> Self {
+    pub const fn unread(protocol: u8, offset: u32, end: u32) -> Self {
         Self {
             protocol,
             offset,
             ports: 0,
             opens: Opens::Nothing,
+            end,
         }
     }
 
@@ -112,8 +115,8 @@ pub const fn is_initial(first: u8, version: u32) -> bool {
 
 /// Reads the transport header at `offset`. None: it is not where `DIRECT` looks for it. Where the packet ends in it, it is not read.
 #[inline(always)]
-pub fn read<const DIRECT: bool>(ctx: &TcContext, protocol: u8, offset: u32) -> Option<Transport> {
-    let mut transport = Transport::unread(protocol, offset);
+pub fn read<const DIRECT: bool>(ctx: &TcContext, protocol: u8, offset: u32, end: u32) -> Option<Transport> {
+    let mut transport = Transport::unread(protocol, offset, end);
     let mut copy = MaybeUninit::<[u32; 4]>::uninit();
     if transport.is_tcp() {
         if let Some(at) = header::<DIRECT, 4>(ctx, offset, TCP_TO_FLAGS, &mut copy) {
@@ -156,6 +159,17 @@ pub fn read<const DIRECT: bool>(ctx: &TcContext, protocol: u8, offset: u32) -> O
     Some(transport)
 }
 
+/// Where a packet ends that says that it has `bytes` from `offset` on. Super-packets may be longer than they can say.
+#[inline(always)]
+pub fn end(ctx: &TcContext, offset: u32, bytes: u16) -> u32 {
+    let end = offset + u32::from(bytes);
+    if bytes == 0 || end > ctx.len() {
+        ctx.len()
+    } else {
+        end
+    }
+}
+
 /// Whether an IPv6 header of this number may stand before the transport header.
 #[inline(always)]
 pub const fn is_extension(protocol: u8) -> bool {
@@ -169,13 +183,13 @@ pub const fn is_extension(protocol: u8) -> bool {
 /// Follows IPv6 extension headers (RFC 8200 section 4) from `offset` on, by copies: to the transport header, or to what cannot be
 /// followed.
 #[inline(always)]
-pub fn behind_extensions(ctx: &TcContext, mut protocol: u8, mut offset: u32) -> Transport {
+pub fn behind_extensions(ctx: &TcContext, mut protocol: u8, mut offset: u32, end: u32) -> Transport {
     let mut followed = 0;
     while is_extension(protocol) && followed < MOST_EXTENSIONS {
         followed += 1;
         let mut copy = MaybeUninit::<[u32; 1]>::uninit();
         let Some(at) = header::<false, 1>(ctx, offset, 4, &mut copy) else {
-            return Transport::unread(protocol, offset);
+            return Transport::unread(protocol, offset, end);
         };
         // SAFETY: four bytes are there.
         let [next, length, fragment_high, fragment_low] = unsafe { at.read_volatile() }.to_ne_bytes();
@@ -183,7 +197,7 @@ pub fn behind_extensions(ctx: &TcContext, mut protocol: u8, mut offset: u32) -> 
             fragment if fragment == IpProto::Ipv6Frag as u8 => {
                 // The upper 13 bits: behind the first fragment there is no header.
                 if fragment_high != 0 || fragment_low & 0xf8 != 0 {
-                    return Transport::unread(protocol, offset);
+                    return Transport::unread(protocol, offset, end);
                 }
                 8
             }
@@ -193,5 +207,5 @@ pub fn behind_extensions(ctx: &TcContext, mut protocol: u8, mut offset: u32) -> 
         };
         protocol = next;
     }
-    read::<false>(ctx, protocol, offset).unwrap_or_else(|| Transport::unread(protocol, offset))
+    read::<false>(ctx, protocol, offset, end).unwrap_or_else(|| Transport::unread(protocol, offset, end))
 }

@@ -3,6 +3,7 @@
 //! It knows addresses and counts; it never sees a record, a place or an output.
 
 pub mod attach;
+pub mod bell;
 mod bpf;
 pub mod capacity;
 pub mod drain;

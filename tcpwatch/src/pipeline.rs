@@ -33,6 +33,7 @@ use self::watch::Watch;
 use crate::config::{Config, Interfaces};
 use crate::enrich::{Catalogue, Enricher, Places};
 use crate::kernel::attach::{Attacher, Direction};
+use crate::kernel::bell::Bell;
 use crate::kernel::drain::{CounterSource, Drain, Harvest, Moment};
 use crate::kernel::load::load;
 use crate::kernel::policy::PortBits;
@@ -48,8 +49,8 @@ const ROUTE_CHECK: Duration = Duration::from_secs(2);
 const HOOK_CHECK: Duration = Duration::from_secs(1);
 /// How long an answer of the kernel's network configuration may take. An answer can be lost; the next look asks anew.
 const ANSWER: Duration = Duration::from_secs(5);
-/// How often the kernel tables are asked how full they are.
-const GAUGE: Duration = Duration::from_millis(100);
+/// How often the kernel tables are asked how full they are, and samples of names are read, when the kernel does not ask for it sooner.
+const GAUGE: Duration = Duration::from_secs(1);
 /// How often the last drain is tried before its counts are given up.
 const LAST_DRAINS: u32 = 5;
 /// How long apart.
@@ -73,6 +74,7 @@ pub async fn run(
     let first = choose_first(&config.interfaces, &config.sources, &present, &defaults)?;
     let (catalogue, places) = open_places(&config)?;
     let (mut programs, tables) = load(config.capacity)?;
+    let bell = programs.bell()?;
     let mut naming = Naming::start(config.names, &mut programs).map_err(not_naming)?;
     let served = ServedFollower::start(&config)?;
     for candidate in &first {
@@ -103,6 +105,7 @@ pub async fn run(
     for candidate in first {
         watch.attach(candidate).await?;
     }
+    watch.attach_incoming().await?;
     greeting::print(
         notices,
         &config,
@@ -123,6 +126,7 @@ pub async fn run(
         network,
         enricher: Box::new(places),
         replacements: Replacements::follow(catalogue),
+        bell,
         naming,
         served: served.map(|(follower, _)| follower),
         damaged_lookups: 0,
@@ -204,6 +208,8 @@ struct Pipeline {
     network: Network,
     enricher: Box<dyn Enricher>,
     replacements: Replacements,
+    /// The kernel asks to be looked at.
+    bell: Bell,
     /// None: destinations are not named.
     naming: Option<Naming>,
     /// None: replies to clients are counted like all others.
@@ -279,12 +285,8 @@ impl Pipeline {
                     self.end_interval().await?;
                     self.check_hooks().await?;
                 }
-                _ = gauge.tick() => {
-                    self.relieve().await?;
-                    if let Some(naming) = &mut self.naming {
-                        naming.read();
-                    }
-                }
+                () = self.bell.rung() => self.relieve().await?,
+                _ = gauge.tick() => self.relieve().await?,
             }
         }
     }
@@ -324,8 +326,11 @@ impl Pipeline {
         ))
     }
 
-    /// Drains before the interval's end where the tables fill up.
+    /// Reads samples, and drains before the interval's end where the tables fill up.
     async fn relieve(&mut self) -> Result<(), PipelineError> {
+        if let Some(naming) = &mut self.naming {
+            naming.read();
+        }
         let fill = self.source.as_ref().map(CounterSource::fill).unwrap_or_default();
         if fill.is_alarming() && !self.warned {
             self.warned = true;
@@ -386,7 +391,7 @@ impl Pipeline {
         let now = std::time::Instant::now();
         let naming = &mut self.naming;
         if let Some(naming) = naming {
-            naming.read_all();
+            naming.catch_up();
         }
         let record = assemble::record(
             &self.identity,

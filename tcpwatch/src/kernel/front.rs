@@ -67,6 +67,8 @@ pub struct Front {
     ports: Shared<PortGroup>,
     secret: u64,
     sizing: Sizing,
+    /// Each CPU wakes the daemon when it has made another so many entries of the spill, less one.
+    spill_step: u64,
     /// Sets in use, as a power of two, by generation.
     bits: [u32; 2],
     /// All CPUs count in the first one's region. For the test that shows that this loses.
@@ -78,7 +80,7 @@ impl Front {
     ///
     /// # Errors
     /// A map is missing, or the kernel refuses.
-    pub fn take(ebpf: &Ebpf, layout: Layout) -> Result<Self, TableError> {
+    pub fn take(ebpf: &Ebpf, layout: Layout, room: u32) -> Result<Self, TableError> {
         let error = |map| call_error("map the table into memory", map);
         let sets = layout.sets() as usize;
         let cpus = Shared::map(descriptor(ebpf, "CPUS")?, layout.cpus as usize).map_err(error("CPUS"))?;
@@ -96,6 +98,7 @@ impl Front {
             opened6,
             ports,
             secret: 0,
+            spill_step: spill_step(room, layout.cpus),
             bits: [sizing.bits(); 2],
             sizing,
             one_region: false,
@@ -199,10 +202,18 @@ impl Front {
                 None => NO_REGION,
             };
             let word = odd | shift | u64::from(first);
+            // At each quarter of the slots, as long as there can be more.
+            let front_step = if bits < self.layout.bits {
+                (1 << bits) - 1
+            } else {
+                u64::MAX
+            };
             let cpu = self.cpus.at(cpu as usize);
             // SAFETY: inside the mapping, which lives as long as `self`; the first field of an aligned struct.
             unsafe {
                 (*cpu).usual[to.index()].word = word;
+                (*cpu).lanes[to.index()].front_step = front_step;
+                (*cpu).lanes[to.index()].spill_step = self.spill_step;
                 publish(&raw mut (*cpu).word, word);
             }
         }
@@ -394,6 +405,12 @@ impl Contents {
             self.destinations.push((key, traffic));
         }
     }
+}
+
+/// So that all CPUs together wake the daemon some eight times before the spill is full, as bits.
+fn spill_step(room: u32, cpus: u32) -> u64 {
+    let step = (room / 8 / cpus.max(1)).max(1);
+    u64::from((step / 2 + 1).next_power_of_two()) - 1
 }
 
 /// An address as the kernel loads it.

@@ -1,15 +1,21 @@
 //! Loads the eBPF object with the operator's sizes.
 
-use aya::maps::RingBuf;
+use aya::maps::{MapData, RingBuf};
 use aya::programs::SchedClassifier;
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 
+use tcpwatch_common::names::FLOWS;
+
 use super::attach::{Direction, LinkLayer};
+use super::bell::Bell;
 use super::capacity::Capacity;
 use super::front::Layout;
 use super::requirements::{self, RequirementError};
 use super::samples::Samples;
 use super::tables::{KernelTables, TableError, call_error, map_error};
+
+/// Connections and questions for each CPU that are remembered at least.
+const FLOWS_OF_A_CPU: u32 = 1024;
 
 /// The compiled programs; empty in a build without the BPF toolchain.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tcpwatch-egress"));
@@ -116,6 +122,10 @@ fn load_laid_out(
     for map in ["SPILL_0", "SPILL_1"] {
         loader.map_max_entries(map, capacity.spill.max(1));
     }
+    // The kernel keeps some hundred entries for each CPU.
+    for map in ["FLOWS", "QUIC_FLOWS"] {
+        loader.map_max_entries(map, FLOWS.max(layout.cpus.saturating_mul(FLOWS_OF_A_CPU)));
+    }
     if capacity.samples > 0 {
         loader.map_max_entries("SAMPLES", capacity.samples);
     }
@@ -196,19 +206,29 @@ impl Programs {
         Ok(())
     }
 
+    /// By which the programs wake the daemon. Must be called inside the runtime.
+    ///
+    /// # Errors
+    /// The object has no such map, or it was taken already; it cannot be waited for.
+    pub fn bell(&mut self) -> Result<Bell, LoadError> {
+        const MAP: &str = "BELL";
+        Bell::new(self.ring(MAP)?).map_err(|source| call_error("wait for", MAP)(source).into())
+    }
+
     /// The samples that the programs take.
     ///
     /// # Errors
     /// The object has no such map, or they were taken already.
     pub fn samples(&mut self) -> Result<Samples, LoadError> {
-        const MAP: &str = "SAMPLES";
+        Ok(Samples::new(self.ring("SAMPLES")?))
+    }
+
+    fn ring(&mut self, name: &'static str) -> Result<RingBuf<MapData>, TableError> {
         let map = self
             .ebpf
-            .take_map(MAP)
-            .ok_or_else(|| TableError::Missing(MAP.to_owned()))?;
-        Ok(Samples::new(
-            RingBuf::try_from(map).map_err(map_error("map the ring buffer into memory", MAP))?,
-        ))
+            .take_map(name)
+            .ok_or_else(|| TableError::Missing(name.to_owned()))?;
+        RingBuf::try_from(map).map_err(map_error("map the ring buffer into memory", name))
     }
 
     /// The program for devices of this kind. The kernel checks it when it is first asked for, which takes it a tenth of a second:

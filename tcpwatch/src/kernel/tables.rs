@@ -112,7 +112,7 @@ impl KernelTables {
     /// A map is missing or of another form; no right or memory for the grace period's map.
     pub fn take(ebpf: &mut Ebpf, layout: Layout, room: u32) -> Result<Self, TableError> {
         Ok(Self {
-            front: Front::take(ebpf, layout)?,
+            front: Front::take(ebpf, layout, room)?,
             policy: take(ebpf, "POLICY")?,
             sides: [Side::take(ebpf, 0)?, Side::take(ebpf, 1)?],
             grace: GracePeriod::new().map_err(call_error("create a map", "grace period"))?,

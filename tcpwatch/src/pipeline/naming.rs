@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tcpwatch_common::names::{SampleKind as Kind, Sampling};
 use tcpwatch_common::{POLICY_DNS, POLICY_QUIC, POLICY_TLS};
@@ -17,8 +17,10 @@ use crate::kernel::policy::{PolicySet, to_ip};
 use crate::kernel::samples::{RawSample, Samples};
 use crate::record::Names;
 
-/// Samples that are read at a time, so that nothing else waits for long.
-const AT_A_TIME: usize = 4096;
+/// Samples that are read between two looks at the clock.
+const AT_A_TIME: usize = 64;
+/// How long samples are read at a time, so that nothing else waits for long.
+const LONGEST: Duration = Duration::from_millis(50);
 
 /// Why there can be no names.
 #[derive(Debug, thiserror::Error)]
@@ -107,25 +109,31 @@ impl Naming {
         }
     }
 
-    /// Reads samples that have come, as far as the others can wait. True: there may be more.
-    pub fn read(&mut self) -> bool {
+    /// Reads samples that have come, as far as the others can wait.
+    pub fn read(&mut self) {
         let Some(samples) = &mut self.samples else {
-            return false;
+            return;
         };
         let (observer, book, read) = (&mut self.observer, &mut self.book, &mut self.read);
         let (own, any_source) = (&self.own, self.any_source);
-        let now = Instant::now();
-        samples.read(AT_A_TIME, |raw| {
-            *read += 1;
-            for finding in observer.observe(sample(&raw), now) {
-                book.learn(whose(finding, own, any_source), now);
+        let begun = Instant::now();
+        loop {
+            let now = Instant::now();
+            let more = samples.read(AT_A_TIME, |raw| {
+                *read += 1;
+                for finding in observer.observe(sample(&raw), now) {
+                    book.learn(whose(finding, own, any_source), now);
+                }
+            });
+            if !more || now.duration_since(begun) > LONGEST {
+                return;
             }
-        })
+        }
     }
 
-    /// Everything that has come until now: to be asked before the names of an interval.
-    pub fn read_all(&mut self) {
-        while self.read() {}
+    /// What has come until now: to be asked before the names of an interval.
+    pub fn catch_up(&mut self) {
+        self.read();
         let now = Instant::now();
         while let Some((address, outcome)) = self.lookups.as_mut().and_then(Lookups::take) {
             self.book.learn_reverse(address, outcome, now);
@@ -151,7 +159,7 @@ impl Naming {
         self.said = sampling.dropped;
         if dropped > 0 {
             tracing::warn!(
-                "record {seq}: {dropped} packets that may tell names were not looked at: there were too many in a second"
+                "record {seq}: {dropped} packets that may tell names were not looked at: there were too many"
             );
         }
         tracing::debug!(

@@ -1,11 +1,13 @@
 //! Which interfaces are watched now, and what follows from it: attachments and the policy.
 
+mod incoming;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use tcpwatch_common::POLICY_DNS;
 
+use self::incoming::Incoming;
 use super::choice::{Candidate, policy, wanted};
 use super::naming;
 use crate::config::{Config, Interfaces, Sources};
@@ -29,9 +31,10 @@ pub struct Changes {
 #[derive(Debug)]
 struct Watched {
     interface: Interface,
+    /// For name servers' answers. Before `attachment`, because this is the order in which they are taken off: the lock on the classic
+    /// hooks is the other one's.
+    incoming: Incoming,
     attachment: Attachment,
-    /// For name servers' answers; none: they are not asked for.
-    incoming: Option<Attachment>,
 }
 
 /// The watched interfaces.
@@ -88,7 +91,7 @@ impl Watch {
         self.policy.served.clone_from(&self.served);
     }
 
-    /// Attaches to one more interface.
+    /// Attaches to one more interface, for what leaves it; for what arrives, see [`Self::attach_incoming`].
     ///
     /// # Errors
     /// Nothing of ours is on it then.
@@ -98,15 +101,6 @@ impl Watch {
             .attacher
             .attach(&interface.name, interface.index, layer, Direction::Egress)
             .await?;
-        let incoming = if self.samples & POLICY_DNS != 0 {
-            let attached = self
-                .attacher
-                .attach(&interface.name, interface.index, layer, Direction::Ingress)
-                .await?;
-            Some(attached)
-        } else {
-            None
-        };
         if attachment.behind > 0 {
             tracing::warn!(
                 "{}: {} filters of others run before tcpwatch on the clsact hook: what they drop or accept finally is not counted",
@@ -119,8 +113,8 @@ impl Watch {
             interface.index,
             Watched {
                 interface,
+                incoming: Incoming::new(self.samples),
                 attachment,
-                incoming,
             },
         );
         Ok(())
@@ -186,6 +180,7 @@ impl Watch {
                 Ok(()) => {
                     self.failed.remove(&index);
                     tracing::info!("{name}: watching");
+                    self.mend_incoming().await;
                 }
                 Err(error) => {
                     all = false;
@@ -224,28 +219,16 @@ impl Watch {
                     "{name}: somebody has removed tcpwatch from the egress hook: packets since then are not counted; attaching again"
                 );
                 removed.push(*index);
-            } else if let Some(incoming) = &watched.incoming
-                && !still_there(&self.attacher, incoming, name, *index).await
+            } else if let Incoming::Attached(attachment) = &watched.incoming
+                && !still_there(&self.attacher, attachment, name, *index).await
             {
                 tracing::error!(
                     "{name}: somebody has removed tcpwatch from the ingress hook: name servers' answers since then are not known; attaching again"
                 );
-                // Packets go on being counted meanwhile.
-                watched.incoming = None;
-                if let Some(layer) = watched.interface.layer {
-                    match self
-                        .attacher
-                        .attach(name, *index, layer, Direction::Ingress)
-                        .await
-                    {
-                        Ok(attachment) => watched.incoming = Some(attachment),
-                        Err(error) => {
-                            tracing::error!("{name}: no more names by DNS: {:#}", anyhow::Error::from(error))
-                        }
-                    }
-                }
+                watched.incoming = Incoming::Missing { said: false };
             }
         }
+        self.mend_incoming().await;
         for index in &removed {
             self.watched.remove(index);
         }
