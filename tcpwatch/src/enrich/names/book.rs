@@ -1,6 +1,7 @@
 //! What is known of the names of addresses: from connections, from DNS answers, from reverse look-ups. Pure but for the time given
 //! to it, and bounded.
 
+mod counts;
 mod entry;
 mod interner;
 
@@ -9,13 +10,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
-use foldhash::{HashMap, HashMapExt as _};
 use hashlink::LruCache;
 
 use crate::enrich::names::Finding;
 use crate::enrich::names::ptr::Outcome;
-use crate::record::{Evidence, Name, Names};
+use crate::record::{Evidence, Names};
 
+use counts::Counts;
 use entry::Entry;
 use interner::Interner;
 
@@ -42,7 +43,8 @@ pub struct Limits {
     pub addresses: usize,
     /// Bytes of all names, with some 50 for each on top.
     pub name_bytes: usize,
-    /// Names whose connections are counted in an interval, for each destination and source.
+    /// Names whose connections are counted in an interval, for each destination and source. They may have half of
+    /// `name_bytes`, as they cannot be forgotten before the interval ends.
     pub counted: usize,
 }
 
@@ -73,22 +75,16 @@ pub struct Book {
     limits: Limits,
     names: Interner,
     entries: LruCache<IpAddr, Entry, RandomState>,
-    /// Connections of this interval by destination and source.
-    connections: HashMap<(IpAddr, IpAddr), Vec<Count>>,
-    /// How many counts there are.
-    counted: usize,
+    /// Connections of this interval.
+    connections: Counts,
+    /// Whether names have no room, and forgetting has not helped in this interval.
+    full: bool,
     /// The time that all others are counted from.
     start: Option<Instant>,
     /// The latest time that was given.
     clock: u32,
     interval: Interval,
     losses: Losses,
-}
-
-#[derive(Debug)]
-struct Count {
-    name: Arc<str>,
-    connections: u64,
 }
 
 /// An interval.
@@ -108,8 +104,8 @@ impl Book {
             limits,
             names: Interner::default(),
             entries: LruCache::with_hasher(usize::MAX, RandomState::default()),
-            connections: HashMap::new(),
-            counted: 0,
+            connections: Counts::new(limits.counted, limits.name_bytes / 2),
+            full: false,
             start: None,
             clock: 0,
             interval: Interval { number: 2, start: 0 },
@@ -131,7 +127,7 @@ impl Book {
                 let Some(name) = self.intern(&name) else { return };
                 let destination = destination.to_canonical();
                 self.entry(destination).see(Arc::clone(&name), now);
-                self.count(destination, source_of(Some(source)), name);
+                self.losses.connections += self.connections.add(destination, source_of(Some(source)), name);
             }
             Finding::Answer { name, addresses } => {
                 let Some(name) = self.intern(&name) else { return };
@@ -184,14 +180,11 @@ impl Book {
         let destination = destination.to_canonical();
         // Also where connections decide: it has been asked for.
         let known = self.known(destination, now);
-        if self.connections.is_empty() {
-            return known;
-        }
-        match self.connections.get(&(destination, source_of(source))) {
+        match self.connections.names(destination, source_of(source)) {
             None => known,
-            Some(counts) => Some(Arc::new(Names {
+            Some(list) => Some(Arc::new(Names {
                 from: Evidence::Sni,
-                list: best_first(counts),
+                list,
             })),
         }
     }
@@ -200,7 +193,7 @@ impl Book {
     pub fn end_interval(&mut self, now: Instant) {
         let start = self.tick(now);
         self.connections.clear();
-        self.counted = 0;
+        self.full = false;
         self.interval = Interval {
             number: self.interval.number.saturating_add(1),
             start,
@@ -230,32 +223,6 @@ impl Book {
         entry.names()
     }
 
-    fn count(&mut self, destination: IpAddr, source: IpAddr, name: Arc<str>) {
-        let counts = self.connections.entry((destination, source)).or_default();
-        if let Some(count) = counts.iter_mut().find(|count| count.name == name) {
-            count.connections += 1;
-            return;
-        }
-        let new = Count { name, connections: 1 };
-        if counts.len() < MOST_NAMES && self.counted < self.limits.counted {
-            self.counted += 1;
-            if counts.is_empty() {
-                // Most have one.
-                counts.reserve_exact(1);
-            }
-            counts.push(new);
-            return;
-        }
-        // The name with the fewest connections goes; one that comes often comes again.
-        match counts.iter_mut().min_by_key(|count| count.connections) {
-            Some(least) => self.losses.connections += std::mem::replace(least, new).connections,
-            None => {
-                self.losses.connections += 1;
-                self.connections.remove(&(destination, source));
-            }
-        }
-    }
-
     /// The entry of an address, now the last to go.
     fn entry(&mut self, address: IpAddr) -> &mut Entry {
         if self.entries.len() >= self.limits.addresses && !self.entries.contains_key(&address) {
@@ -264,8 +231,11 @@ impl Book {
         self.entries.entry(address).or_insert_with(Entry::default)
     }
 
-    fn forget_oldest(&mut self) {
-        self.losses.addresses += u64::from(self.entries.remove_lru().is_some());
+    /// Whether it had a name.
+    fn forget_oldest(&mut self) -> bool {
+        let oldest = self.entries.remove_lru();
+        self.losses.addresses += u64::from(oldest.is_some());
+        oldest.is_some_and(|(_, entry)| entry.uses().next().is_some())
     }
 
     /// The one copy of a name; none: there is no room, and nothing left to forget.
@@ -275,7 +245,7 @@ impl Book {
         }
         let most = self.limits.name_bytes;
         let fits = |names: &Interner| names.bytes_with(name) <= most;
-        if !fits(&self.names) {
+        if !fits(&self.names) && !self.full {
             self.make_room();
         }
         let room = fits(&self.names);
@@ -285,16 +255,30 @@ impl Book {
         room.then(|| self.names.insert(name))
     }
 
-    /// Drops names that nothing has, and addresses until an eighth is free: not for every name anew.
+    /// Drops names that nothing has, and addresses until an eighth is free: not for every name anew. When connections and
+    /// records have too many of the names as well, no address helps, and nothing is tried before the next interval.
     fn make_room(&mut self) {
         let most = self.limits.name_bytes - self.limits.name_bytes / 8;
         self.names.sweep();
+        // All of them in so many steps at most: each looks at all names.
+        let step = self.entries.len().div_ceil(16);
+        let mut helps = false;
         while self.names.bytes() > most && !self.entries.is_empty() {
-            for _ in 0..self.entries.len().div_ceil(16) {
-                self.forget_oldest();
+            let before = self.names.bytes();
+            let mut named = false;
+            for _ in 0..step {
+                named |= self.forget_oldest();
             }
             self.names.sweep();
+            if named && self.names.bytes() == before && !helps {
+                let used = self.entries.iter().flat_map(|(_, entry)| entry.uses());
+                helps = self.names.bytes_without(used) <= most;
+                if !helps {
+                    break;
+                }
+            }
         }
+        self.full = self.names.bytes() > most;
     }
 
     fn tick(&mut self, now: Instant) -> u32 {
@@ -320,20 +304,6 @@ fn source_of(source: Option<IpAddr>) -> IpAddr {
         Some(source) if !source.is_unspecified() => source,
         _ => OTHERS,
     }
-}
-
-fn best_first(counts: &[Count]) -> Vec<Name> {
-    let name = |count: &Count| Name {
-        name: Arc::clone(&count.name),
-        connections: Some(count.connections),
-    };
-    let mut list: Vec<Name> = counts.iter().map(name).collect();
-    list.sort_unstable_by(|a, b| {
-        b.connections
-            .cmp(&a.connections)
-            .then_with(|| a.name.cmp(&b.name))
-    });
-    list
 }
 
 #[cfg(test)]

@@ -129,6 +129,16 @@ impl Entry {
         self.sni.is_empty() && self.dns.is_empty() && self.ptr.is_none()
     }
 
+    /// The names as often as they are held here, and nowhere else.
+    pub(super) fn uses(&self) -> impl Iterator<Item = &Arc<str>> {
+        let shared = self.shared.iter().filter(|names| Arc::strong_count(names) == 1);
+        let sni = self.sni.iter().map(|known| &known.name);
+        let dns = self.dns.iter().map(|answer| &answer.name);
+        let ptr = self.ptr.iter().flat_map(|reverse| &reverse.names);
+        let shared = shared.flat_map(|names| &names.list).map(|name| &name.name);
+        sni.chain(dns).chain(ptr).chain(shared)
+    }
+
     /// The names of the strongest evidence, without connections; to be asked after [`expire`](Self::expire).
     pub(super) fn names(&mut self) -> Option<Arc<Names>> {
         if self.shared.is_none() {

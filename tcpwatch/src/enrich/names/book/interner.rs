@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use foldhash::HashSet;
+use foldhash::{HashMap, HashSet};
 
 /// What a name costs besides its text: the counters before it, a place in the set, and what the allocator adds.
 const OVERHEAD_BYTES: usize = 48;
@@ -12,6 +12,9 @@ const OVERHEAD_BYTES: usize = 48;
 pub(super) struct Interner {
     names: HashSet<Arc<str>>,
     bytes: usize,
+    /// How often all of them were looked at.
+    #[cfg(test)]
+    pub(super) sweeps: usize,
 }
 
 impl Interner {
@@ -37,8 +40,26 @@ impl Interner {
         self.bytes
     }
 
+    /// What those would cost that somebody else has but for `uses`, in which each name is as often as it is had.
+    pub(super) fn bytes_without<'a>(&self, uses: impl Iterator<Item = &'a Arc<str>>) -> usize {
+        // Each name is in memory once.
+        let mut counts: HashMap<*const str, usize> = HashMap::default();
+        for name in uses {
+            *counts.entry(Arc::as_ptr(name)).or_default() += 1;
+        }
+        let had = |name: &&Arc<str>| {
+            let known = counts.get(&Arc::as_ptr(name)).copied().unwrap_or_default();
+            Arc::strong_count(name) > 1 + known
+        };
+        self.names.iter().filter(had).map(|name| cost(name)).sum()
+    }
+
     /// Drops those that nobody else has.
     pub(super) fn sweep(&mut self) {
+        #[cfg(test)]
+        {
+            self.sweeps += 1;
+        }
         let bytes = &mut self.bytes;
         self.names.retain(|name| {
             let kept = Arc::strong_count(name) > 1;
@@ -50,6 +71,7 @@ impl Interner {
     }
 }
 
-const fn cost(name: &str) -> usize {
+/// In bytes.
+pub(super) const fn cost(name: &str) -> usize {
     name.len() + OVERHEAD_BYTES
 }

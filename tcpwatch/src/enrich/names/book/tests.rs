@@ -319,6 +319,56 @@ fn what_is_counted_has_a_bound() {
 }
 
 #[test]
+fn names_that_are_counted_leave_room_for_others() {
+    let mut run = Run::with(Limits {
+        name_bytes: 100 * 300,
+        ..Limits::default()
+    });
+    run.answered("d", "192.0.2.1", DAY);
+    let long = |number| format!("{number:0250}");
+    for number in 0..1000 {
+        let address = format!("203.0.113.{}", number % 256);
+        run.connects(S, &address, &long(number));
+    }
+    // Of 298 bytes each; those that are counted may have 15,000.
+    let shown = (0..256).filter(|number| {
+        let shown = run.shown(&format!("203.0.113.{number}"), S);
+        shown.contains("=1")
+    });
+    assert_eq!(shown.count(), 50);
+    assert_eq!(run.book.losses().findings, 0);
+    assert_eq!(run.book.losses().connections, 1000 - 50);
+    run.answered("new", "192.0.2.2", DAY);
+    assert_eq!(run.shown("192.0.2.2", S), "dns new");
+}
+
+#[test]
+fn what_cannot_be_forgotten_is_not_looked_for_again_and_again() {
+    let mut run = Run::with(Limits {
+        name_bytes: 20 * 50,
+        ..Limits::default()
+    });
+    let mut records = Vec::new();
+    for number in 0..20 {
+        let address = format!("192.0.2.{number}");
+        run.answered(&format!("{number:02}"), &address, DAY);
+        records.extend(run.book.names(ip(&address), None, run.now()));
+    }
+    for number in 20..200 {
+        run.answered(&format!("{number:03}"), "192.0.2.200", DAY);
+    }
+    assert_eq!(run.book.losses().findings, 180);
+    assert!(run.book.names.sweeps <= 2, "{}", run.book.names.sweeps);
+    assert!(run.book.addresses() >= 18, "it would not have helped");
+    // Nor in the next interval, until the records are gone.
+    run.ends().answered("200", "192.0.2.200", DAY);
+    assert!(run.book.names.sweeps <= 4);
+    records.clear();
+    run.ends().answered("200", "192.0.2.200", DAY);
+    assert_eq!(run.shown("192.0.2.200", S), "dns 200");
+}
+
+#[test]
 fn a_list_without_connections_is_shared() {
     let mut run = Run::new();
     run.answered("a", A, 600);
