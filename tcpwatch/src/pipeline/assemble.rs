@@ -46,7 +46,8 @@ pub struct Interval<'a> {
     pub bans: &'a [IpNet],
 }
 
-/// Puts the record together. `names` answers what is known of a destination and the own source it was sent from.
+/// Puts the record together. `names` answers what is known of a destination and the own source it was sent from;
+/// it is asked in the order of the rows.
 pub fn record(
     identity: &Identity,
     interval: Interval<'_>,
@@ -79,7 +80,7 @@ pub fn record(
                 quic_connections: Some(quic_connections),
                 scope: scope(address),
                 place: enricher.place(address),
-                names: names(address, source),
+                names: None,
             }
         })
         .collect();
@@ -90,6 +91,10 @@ pub fn record(
             .then_with(|| a.source.cmp(&b.source))
             .then_with(|| a.interface.cmp(&b.interface))
     });
+    // In their order: of rows that differ in the interface only, the first has the connections of the names.
+    for destination in &mut destinations {
+        destination.names = names(destination.address, destination.source);
+    }
     Record {
         schema: SCHEMA,
         host: Arc::clone(&identity.host),

@@ -167,7 +167,9 @@ impl Book {
         entry.is_none_or(|entry| entry.wants_reverse(now))
     }
 
-    /// The names of a destination at the end of an interval; none: no name is known. To be asked once for each destination and source of a record.
+    /// The names of a destination at the end of an interval; none: no name is known. To be asked for each row of a record:
+    /// where a destination and a source have several, by several interfaces, the first that asks is told of the connections,
+    /// and the others have the names with none.
     ///
     /// The strongest evidence that there is gives all of them:
     /// - names that connections of this interval asked for, from this source; else, without connections, those of the last 24
@@ -180,7 +182,7 @@ impl Book {
         let destination = destination.to_canonical();
         // Also where connections decide: it has been asked for.
         let known = self.known(destination, now);
-        match self.connections.names(destination, source_of(source)) {
+        match self.connections.tell(destination, source_of(source)) {
             None => known,
             Some(list) => Some(Arc::new(Names {
                 from: Evidence::Sni,

@@ -74,16 +74,17 @@ impl Counts {
         0
     }
 
-    /// Names and their connections, best first; none: there were no connections.
-    pub(super) fn names(&self, destination: IpAddr, source: IpAddr) -> Option<Vec<Name>> {
+    /// Names, and the connections that nobody has been told of yet, best first; none: there were no connections.
+    pub(super) fn tell(&mut self, destination: IpAddr, source: IpAddr) -> Option<Vec<Name>> {
         if self.lists.is_empty() {
             return None;
         }
-        let name = |count: &Count| Name {
+        let name = |count: &mut Count| Name {
             name: Arc::clone(&count.name),
-            connections: Some(count.connections),
+            connections: Some(std::mem::take(&mut count.connections)),
         };
-        let mut list: Vec<Name> = self.lists.get(&(destination, source))?.iter().map(name).collect();
+        let counts = self.lists.get_mut(&(destination, source))?;
+        let mut list: Vec<Name> = counts.iter_mut().map(name).collect();
         list.sort_unstable_by(|a, b| {
             b.connections
                 .cmp(&a.connections)

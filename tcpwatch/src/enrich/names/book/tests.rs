@@ -123,6 +123,16 @@ fn connections_are_counted_by_source_and_interval() {
 }
 
 #[test]
+fn a_connection_is_in_one_row_of_a_record() {
+    let mut run = Run::new();
+    run.connects(S, A, "b").connects(S, A, "b").connects(S, A, "a");
+    assert_eq!(run.shown(A, S), "sni b=2 a=1");
+    assert_eq!(run.shown(A, S), "sni a=0 b=0", "by another interface");
+    run.connects(S, A, "a");
+    assert_eq!(run.shown(A, S), "sni a=1 b=0");
+}
+
+#[test]
 fn a_source_that_is_not_the_host_s_own_is_one_of_the_others() {
     let mut run = Run::new();
     run.connects("::", A, "a").connects("0.0.0.0", A, "a");

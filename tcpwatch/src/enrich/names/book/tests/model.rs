@@ -133,10 +133,11 @@ impl Model {
         for answer in known.dns.values_mut() {
             answer.3 = interval + 2;
         }
-        if let Some(counts) = self.counts.get(&(address, source)) {
-            let mut list: Vec<_> = counts.iter().map(|(name, n)| (u64::MAX - n, name, n)).collect();
+        if let Some(counts) = self.counts.get_mut(&(address, source)) {
+            let mut list: Vec<_> = counts.iter().map(|(name, n)| (u64::MAX - n, *name, *n)).collect();
             list.sort_unstable();
-            let words = list.iter().map(|(_, name, n)| format!(" {}={n}", named(**name)));
+            counts.values_mut().for_each(|n| *n = 0);
+            let words = list.iter().map(|(_, name, n)| format!(" {}={n}", named(*name)));
             return format!("sni{}", words.collect::<String>());
         }
         if !known.sni.is_empty() {
