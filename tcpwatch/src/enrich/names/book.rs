@@ -83,17 +83,9 @@ pub struct Book {
     start: Option<Instant>,
     /// The latest time that was given.
     clock: u32,
-    interval: Interval,
+    /// When the interval began.
+    began: u32,
     losses: Losses,
-}
-
-/// An interval.
-#[derive(Clone, Copy, Debug)]
-struct Interval {
-    /// Its number. None has a smaller one than 2, so that 0 was long ago.
-    number: u32,
-    /// When it began, in seconds of the book.
-    start: u32,
 }
 
 impl Book {
@@ -108,7 +100,7 @@ impl Book {
             full: false,
             start: None,
             clock: 0,
-            interval: Interval { number: 2, start: 0 },
+            began: 0,
             losses: Losses::default(),
         }
     }
@@ -174,8 +166,8 @@ impl Book {
     /// The strongest evidence that there is gives all of them:
     /// - names that connections of this interval asked for, from this source; else, without connections, those of the last 24
     ///   hours from any source;
-    /// - names whose DNS answers were valid in this interval. A connection outlives the answer, so they stay for as long
-    ///   as the destination is asked for in every interval, up to 24 hours;
+    /// - names whose DNS answers were valid in this interval. A connection outlives the answer, so they stay when the
+    ///   destination was last asked for less than ten minutes before the interval, up to 24 hours;
     /// - names of reverse look-ups.
     pub fn names(&mut self, destination: IpAddr, source: Option<IpAddr>, now: Instant) -> Option<Arc<Names>> {
         let now = self.tick(now);
@@ -193,13 +185,10 @@ impl Book {
 
     /// Connections are counted anew from `now` on.
     pub fn end_interval(&mut self, now: Instant) {
-        let start = self.tick(now);
+        let began = self.tick(now);
         self.connections.clear();
         self.full = false;
-        self.interval = Interval {
-            number: self.interval.number.saturating_add(1),
-            start,
-        };
+        self.began = began;
     }
 
     /// What the limits have cost.
@@ -217,7 +206,7 @@ impl Book {
     /// Names of an address without connections.
     fn known(&mut self, address: IpAddr, now: u32) -> Option<Arc<Names>> {
         let entry = self.entries.get_mut(&address)?;
-        entry.expire(now, self.interval);
+        entry.expire(now, self.began);
         if entry.is_empty() {
             self.entries.remove(&address);
             return None;

@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
-use super::{Interval, LONGEST, MOST_NAMES};
+use super::{LONGEST, MOST_NAMES};
 use crate::record::{Evidence, Name, Names};
 
 /// The same in seconds.
 const LONGEST_SECONDS: u32 = LONGEST.as_secs() as u32;
+
+/// An answer outlives its life by so much from when its address was last asked for: connections use it for longer, and some of
+/// them are silent for a while.
+const SILENCE_SECONDS: u32 = 10 * 60;
 
 /// Names of reverse look-ups are shown for so long after their time, while they are looked up again.
 const GRACE_SECONDS: u32 = 60 * 60;
@@ -31,10 +35,8 @@ struct Known {
 struct Answer {
     name: Arc<str>,
     learned: u32,
-    /// The end of its life.
+    /// The end of its life, or of the silence after it.
     until: u32,
-    /// The number of the interval in which somebody asked for it.
-    asked: u32,
 }
 
 #[derive(Debug)]
@@ -67,8 +69,7 @@ impl Entry {
             name,
             learned: now,
             // Who was given a longer life before still uses it.
-            until: known.as_ref().map_or(until, |known| known.until.max(until)),
-            asked: known.map_or(0, |known| known.asked),
+            until: known.map_or(until, |known| known.until.max(until)),
         };
         push(&mut self.dns, answer);
     }
@@ -97,15 +98,14 @@ impl Entry {
             && self.ptr.as_ref().is_none_or(|reverse| reverse.until <= now)
     }
 
-    /// Drops what is too old in this interval, and notes that the rest was asked for.
-    pub(super) fn expire(&mut self, now: u32, interval: Interval) {
+    /// Drops what was too old when the interval began, in which the rest is asked for.
+    pub(super) fn expire(&mut self, now: u32, began: u32) {
         let before = self.sni.len() + self.dns.len();
         self.sni
             .retain(|known| now < known.seen.saturating_add(LONGEST_SECONDS));
         self.dns.retain_mut(|answer| {
-            let good = now < answer.learned.saturating_add(LONGEST_SECONDS)
-                && (answer.until > interval.start || answer.asked + 1 >= interval.number);
-            answer.asked = interval.number;
+            let good = now < answer.learned.saturating_add(LONGEST_SECONDS) && answer.until > began;
+            answer.until = answer.until.max(now.saturating_add(SILENCE_SECONDS));
             good
         });
         if self.sni.len() + self.dns.len() != before {

@@ -172,8 +172,12 @@ fn an_answer_holds_for_the_intervals_of_its_life() {
         "dns long zero",
         "it was asked for each time"
     );
-    run.ends().ends();
-    assert_eq!(run.at(610).shown(A, S), "unknown", "an interval without traffic");
+    run.ends().at(1200).ends();
+    assert_eq!(
+        run.shown(A, S),
+        "unknown",
+        "ten minutes had passed when the interval began"
+    );
 
     let mut run = Run::new();
     run.answered("a", A, 100).at(50).ends().at(99).ends();
@@ -181,6 +185,23 @@ fn an_answer_holds_for_the_intervals_of_its_life() {
     let mut run = Run::new();
     run.answered("a", A, 100).at(50).ends().at(100).ends();
     assert_eq!(run.shown(A, S), "unknown", "nobody asked before it was over");
+}
+
+#[test]
+fn an_answer_holds_while_its_connection_is_silent_for_some_intervals() {
+    let mut run = Run::new();
+    run.answered("a", A, 60);
+    for second in (0..7200).step_by(20) {
+        run.at(second);
+        if second % 45 < 20 {
+            assert_eq!(run.shown(A, S), "dns a", "{second}");
+        }
+        run.ends();
+    }
+    // Intervals may be longer than that.
+    assert_eq!(run.at(7200).shown(A, S), "dns a");
+    assert_eq!(run.ends().at(10_800).shown(A, S), "dns a");
+    assert_eq!(run.ends().at(14_400).shown(A, S), "dns a");
 }
 
 #[test]

@@ -38,8 +38,8 @@ fn event() -> impl Strategy<Value = Event> {
 struct Address {
     /// Order and time of the last connection.
     sni: BTreeMap<u8, (u64, u32)>,
-    /// Order and time of the last answer, end of its life, number of the interval up to which it stays without it.
-    dns: BTreeMap<u8, (u64, u32, u32, u32)>,
+    /// Order and time of the last answer, end of its life, when it was last asked for.
+    dns: BTreeMap<u8, (u64, u32, u32, Option<u32>)>,
     /// Names and their end.
     ptr: (Vec<u8>, u32),
     /// When to look again.
@@ -50,7 +50,6 @@ struct Address {
 struct Model {
     now: u32,
     order: u64,
-    interval: u32,
     began: u32,
     addresses: BTreeMap<u8, Address>,
     counts: BTreeMap<(u8, u8), BTreeMap<u8, u64>>,
@@ -92,7 +91,7 @@ impl Model {
                     self.order += 1;
                     let until = now + (*life).clamp(60, 86_400);
                     let known = self.addresses.entry(*address).or_default();
-                    let old = known.dns.get(name).map_or((0, 0), |old| (old.2, old.3));
+                    let old = known.dns.get(name).map_or((0, None), |old| (old.2, old.3));
                     known
                         .dns
                         .insert(*name, (self.order, now, until.max(old.0), old.1));
@@ -115,23 +114,22 @@ impl Model {
             Event::Ask(..) => {}
             Event::End => {
                 self.counts.clear();
-                self.interval += 1;
                 self.began = now;
             }
         }
     }
 
     fn names(&mut self, address: u8, source: u8) -> String {
-        let (now, interval, began) = (self.now, self.interval, self.began);
+        let (now, began) = (self.now, self.began);
         let Some(known) = self.addresses.get_mut(&address) else {
             return "unknown".to_owned();
         };
         known.sni.retain(|_, (_, seen)| now < *seen + 86_400);
-        known.dns.retain(|_, (_, learned, until, stays)| {
-            now < *learned + 86_400 && (*until > began || *stays > interval)
+        known.dns.retain(|_, (_, learned, until, asked)| {
+            now < *learned + 86_400 && (*until > began || asked.is_some_and(|asked| asked + 600 > began))
         });
         for answer in known.dns.values_mut() {
-            answer.3 = interval + 2;
+            answer.3 = Some(now);
         }
         if let Some(counts) = self.counts.get_mut(&(address, source)) {
             let mut list: Vec<_> = counts.iter().map(|(name, n)| (u64::MAX - n, *name, *n)).collect();
