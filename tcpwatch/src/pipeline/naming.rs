@@ -9,7 +9,7 @@ use tcpwatch_common::names::{SampleKind as Kind, Sampling};
 use tcpwatch_common::{POLICY_DNS, POLICY_QUIC, POLICY_TLS};
 
 use crate::config::names::NameSources;
-use crate::enrich::names::book::Limits;
+use crate::enrich::names::book::{Limits, MOST_NAMES};
 use crate::enrich::names::ptr::{Lookups, Pace, System, SystemError};
 use crate::enrich::names::{Book, Finding, Observer, Sample, SampleKind};
 use crate::kernel::load::{LoadError, Programs};
@@ -154,7 +154,12 @@ impl Naming {
 
     /// Connections are counted anew.
     pub fn end_interval(&mut self, sampling: Sampling, seq: u64, now: Instant) {
-        self.book.end_interval(now);
+        let lost = self.book.end_interval(now).connections;
+        if lost > 0 {
+            tracing::warn!(
+                "record {seq}: names of {lost} connections did not fit: more are asked for in an interval than are kept, {MOST_NAMES} of a destination at most"
+            );
+        }
         let dropped = sampling.dropped.wrapping_sub(self.said);
         self.said = sampling.dropped;
         if dropped > 0 {

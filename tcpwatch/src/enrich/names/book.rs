@@ -58,15 +58,26 @@ impl Default for Limits {
     }
 }
 
-/// What was lost to the limits, since the book was opened.
+/// What was lost to the limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Losses {
     /// Addresses that were forgotten before their time.
     pub addresses: u64,
     /// Findings that there was no room for.
     pub findings: u64,
-    /// Connections whose names are missing in the list of a record.
+    /// Connections whose names are missing in the list of a record, those among the findings as well.
     pub connections: u64,
+}
+
+impl Losses {
+    /// Those after `earlier`.
+    const fn since(self, earlier: Self) -> Self {
+        Self {
+            addresses: self.addresses - earlier.addresses,
+            findings: self.findings - earlier.findings,
+            connections: self.connections - earlier.connections,
+        }
+    }
 }
 
 /// Names of addresses.
@@ -86,6 +97,8 @@ pub struct Book {
     /// When the interval began.
     began: u32,
     losses: Losses,
+    /// Those before the interval.
+    earlier: Losses,
 }
 
 impl Book {
@@ -102,6 +115,7 @@ impl Book {
             clock: 0,
             began: 0,
             losses: Losses::default(),
+            earlier: Losses::default(),
         }
     }
 
@@ -116,7 +130,10 @@ impl Book {
                 destination,
                 name,
             } => {
-                let Some(name) = self.intern(&name) else { return };
+                let Some(name) = self.intern(&name) else {
+                    self.losses.connections += 1;
+                    return;
+                };
                 let destination = destination.to_canonical();
                 self.entry(destination).see(Arc::clone(&name), now);
                 self.losses.connections += self.connections.add(destination, source_of(Some(source)), name);
@@ -183,15 +200,18 @@ impl Book {
         }
     }
 
-    /// Connections are counted anew from `now` on.
-    pub fn end_interval(&mut self, now: Instant) {
+    /// Connections are counted anew from `now` on. Answers what the limits have cost in the interval.
+    pub fn end_interval(&mut self, now: Instant) -> Losses {
         let began = self.tick(now);
         self.connections.clear();
         self.full = false;
         self.began = began;
+        let lost = self.losses.since(self.earlier);
+        self.earlier = self.losses;
+        lost
     }
 
-    /// What the limits have cost.
+    /// What the limits have cost since the book was opened.
     #[must_use]
     pub const fn losses(&self) -> Losses {
         self.losses

@@ -264,6 +264,27 @@ fn of_many_names_in_an_interval_those_with_most_connections_are_listed() {
 }
 
 #[test]
+fn what_an_interval_has_lost_is_said_at_its_end() {
+    let mut run = Run::with(Limits {
+        name_bytes: 20 * 50,
+        ..Limits::default()
+    });
+    let lost = |run: &mut Run| {
+        let now = run.now();
+        run.book.end_interval(now).connections
+    };
+    for number in 0..19 {
+        run.connects(S, A, &format!("{number:02}"));
+    }
+    assert_eq!(lost(&mut run), 9, "half of the bytes are for ten of them");
+    run.connects(S, A, "00");
+    assert_eq!(lost(&mut run), 0);
+    run.connects(S, A, &"a".repeat(1000));
+    assert_eq!(lost(&mut run), 1, "it has no room at all");
+    assert_eq!(run.book.losses().connections, 10);
+}
+
+#[test]
 fn a_failed_look_up_leaves_what_was_known() {
     let mut run = Run::new();
     let wants = |run: &Run| run.book.wants_reverse(ip(A), run.now());
