@@ -17,6 +17,7 @@ pub mod ptr;
 pub mod quic;
 pub mod tls;
 
+mod finished;
 #[cfg(test)]
 mod forge;
 mod pieces;

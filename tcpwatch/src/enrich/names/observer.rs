@@ -4,6 +4,7 @@ use std::mem;
 use std::time::{Duration, Instant};
 
 use super::dns::{self, Reply};
+use super::finished::Finished;
 use super::hello::Hello;
 use super::pieces::{Full, Pieces};
 use super::reader::Reader;
@@ -14,14 +15,6 @@ use super::{Finding, Sample, SampleKind, quic, tls};
 const UNFINISHED: Limits = Limits {
     entries: 4096,
     bytes: 8 << 20,
-    age: Duration::from_secs(10),
-};
-
-/// Connections that have told all: more of them comes, as the first packets are sampled whatever is in them, and some
-/// come twice. Where there are more than 800 new ones in a second, they are remembered for less than the ten seconds.
-const FINISHED: Limits = Limits {
-    entries: 8192,
-    bytes: 0,
     age: Duration::from_secs(10),
 };
 
@@ -50,7 +43,7 @@ pub struct Counters {
 #[derive(Debug)]
 pub struct Observer {
     unfinished: Table<Unfinished>,
-    finished: Table<()>,
+    finished: Finished,
     counters: Counters,
 }
 
@@ -86,7 +79,7 @@ impl Observer {
     pub fn new() -> Self {
         Self {
             unfinished: Table::new(UNFINISHED),
-            finished: Table::new(FINISHED),
+            finished: Finished::default(),
             counters: Counters::default(),
         }
     }
@@ -111,7 +104,7 @@ impl Observer {
             counters,
         } = self;
         unfinished.expire(now, |gone| counters.let_go(&gone));
-        finished.expire(now, drop);
+        finished.expire(now);
         let findings = match sample.kind {
             SampleKind::DnsUdp => self.message(sample.payload, sample.cut).into_iter().collect(),
             SampleKind::DnsTcp => self.messages(&sample, now),
@@ -155,7 +148,7 @@ impl Observer {
                 return None;
             }
             told => {
-                self.finished.put(key, (), 0, now, drop);
+                self.finished.insert(&key, now);
                 match told {
                     Hello::Name(name) => {
                         return Some(Finding::Connection {

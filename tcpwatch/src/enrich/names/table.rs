@@ -71,10 +71,6 @@ impl<V> Table<V> {
         }
     }
 
-    pub(super) fn contains(&self, key: &Key) -> bool {
-        self.entries.contains_key(key)
-    }
-
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }

@@ -252,5 +252,25 @@ fn is_bounded_in_number_and_memory() {
     let (waiting, bytes) = observer.waiting();
     assert!(bytes > UNFINISHED.bytes / 2, "{waiting} {bytes}");
     assert!(observer.counters().given_up > 5000);
-    assert!(observer.finished.len() <= FINISHED.entries);
+}
+
+#[test]
+fn connections_are_remembered_at_full_speed_and_no_more_of_them() {
+    let start = Instant::now();
+    let hello = records(&client_hello(&[host_name(b"a.example")]), 900);
+    let mut observer = Observer::new();
+    let mut found = |port, now| {
+        let findings = observer.observe(sample(SampleKind::Tls, port, 0, &hello), now);
+        (findings.len(), observer.finished.len())
+    };
+    for port in 0..40_000_u16 {
+        // 4,000 a second.
+        let now = start + Duration::from_micros(250) * port.into();
+        assert_eq!(found(port, now), (1, usize::from(port) + 1));
+    }
+    let end = start + Duration::from_secs(10);
+    assert_eq!(found(0, end), (0, 40_000));
+    assert_eq!(found(40_000, end), (1, 40_000), "for the oldest");
+    assert_eq!(found(0, end), (1, 40_000));
+    assert_eq!(found(1, start + Duration::from_secs(30)), (1, 1));
 }
