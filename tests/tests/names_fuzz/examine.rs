@@ -15,6 +15,9 @@ use tcpwatch::enrich::names::{Finding, Observer, Sample, SampleKind};
 use crate::initials;
 use crate::scripts::{self, Step};
 
+/// Bytes by which a TCP connection is known again.
+const BEGINNING_BYTES: u32 = 64;
+
 /// Reads an input and panics where something does not hold.
 pub type Examine = fn(&[u8]) -> Seen;
 
@@ -202,6 +205,8 @@ pub fn of_script(input: &[u8], mut observe: impl FnMut(Sample<'_>, Instant) -> V
     let mut now = Instant::now();
     let steps = scripts::steps(input);
     let mut found: HashMap<(SampleKind, u16, &[u8]), Instant> = HashMap::new();
+    // How the TCP connection of a port began; none: in small pieces, or some of it was sent again as something else.
+    let mut began: HashMap<u16, &[u8]> = HashMap::new();
     for Step {
         kind,
         port,
@@ -230,6 +235,17 @@ pub fn of_script(input: &[u8], mut observe: impl FnMut(Sample<'_>, Instant) -> V
                 payload,
                 cut,
             };
+            if kind == SampleKind::Tls && offset < BEGINNING_BYTES {
+                let beginning = payload.get(..BEGINNING_BYTES as usize).filter(|_| offset == 0);
+                let before = began.remove(&port);
+                if let Some(beginning) = beginning {
+                    if before != Some(beginning) {
+                        // Another connection.
+                        found.remove(&(kind, port, client));
+                    }
+                    began.insert(port, beginning);
+                }
+            }
             for finding in observe(sample, now) {
                 match finding {
                     Finding::Answer { name, addresses } => assert_answer(&name, &addresses),

@@ -12,23 +12,37 @@ use super::table::Key;
 /// How long; clients send a packet again after a second or so, and then after twice as long each time.
 pub(super) const AGE: Duration = Duration::from_secs(10);
 
-/// How many: 4,000 new ones in a second are remembered for all of [`AGE`]. A hash stands for the connection; with 25
-/// bytes in each of 65,536 places of the map and 24 in as many of the queue, they need 3.2 MB.
+/// How many: 4,000 new ones in a second are remembered for all of [`AGE`]. A hash stands for the connection; with 41
+/// bytes in each of 65,536 places of the map and 24 in as many of the queue, they need 4.3 MB.
 pub(super) const MOST: usize = 40_000;
+
+/// Bytes from which a ClientHello is known again: the random ones in it are among them (RFC 8446 section 4.1.2).
+const BEGINNING: usize = 64;
 
 #[derive(Debug, Default)]
 pub(super) struct Finished {
-    marks: HashMap<u64, Instant, RandomState>,
-    /// By age.
+    marks: HashMap<u64, Mark, RandomState>,
+    /// By age; of a connection that came again, the first is without effect.
     order: VecDeque<(Instant, u64)>,
     hasher: RandomState,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    since: Instant,
+    /// Of how it began; none: that is not known.
+    beginning: Option<u64>,
+}
+
 impl Finished {
-    /// Remembers a connection from `now` on.
-    pub(super) fn insert(&mut self, key: &Key, now: Instant) {
+    /// Remembers a connection from `now` on, with what was sent on it from the first byte on, as far as it is known.
+    pub(super) fn insert(&mut self, key: &Key, stream: &[u8], now: Instant) {
         let id = self.hasher.hash_one(key);
-        self.marks.insert(id, now);
+        let mark = Mark {
+            since: now,
+            beginning: self.beginning(stream),
+        };
+        self.marks.insert(id, mark);
         self.order.push_back((now, id));
         while self.order.len() > MOST {
             self.drop_oldest();
@@ -44,6 +58,19 @@ impl Finished {
         self.marks.len()
     }
 
+    /// Forgets a connection when `stream`, the first bytes on one with its addresses and ports, is the beginning of another.
+    pub(super) fn give_way(&mut self, key: &Key, stream: &[u8]) {
+        let id = self.hasher.hash_one(key);
+        if let Some(new) = self.beginning(stream)
+            && self
+                .marks
+                .get(&id)
+                .is_some_and(|mark| mark.beginning != Some(new))
+        {
+            self.marks.remove(&id);
+        }
+    }
+
     /// Drops what is too old.
     pub(super) fn expire(&mut self, now: Instant) {
         while let Some((since, _)) = self.order.front()
@@ -55,9 +82,15 @@ impl Finished {
 
     fn drop_oldest(&mut self) {
         if let Some((since, id)) = self.order.pop_front()
-            && self.marks.get(&id).is_some_and(|mark| *mark == since)
+            && self.marks.get(&id).is_some_and(|mark| mark.since == since)
         {
             self.marks.remove(&id);
         }
+    }
+
+    fn beginning(&self, stream: &[u8]) -> Option<u64> {
+        stream
+            .get(..BEGINNING)
+            .map(|beginning| self.hasher.hash_one(beginning))
     }
 }

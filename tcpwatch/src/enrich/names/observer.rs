@@ -125,6 +125,10 @@ impl Observer {
 
     fn connection(&mut self, sample: &Sample<'_>, now: Instant) -> Option<Finding> {
         let key = Key::of(sample);
+        if sample.kind == SampleKind::Tls && sample.offset == 0 {
+            // Ports are used again; what is sent again is the same.
+            self.finished.give_way(&key, sample.payload);
+        }
         if self.finished.contains(&key) {
             return None;
         }
@@ -148,7 +152,7 @@ impl Observer {
                 return None;
             }
             told => {
-                self.finished.insert(&key, now);
+                self.finished.insert(&key, connection.beginning(), now);
                 match told {
                     Hello::Name(name) => {
                         return Some(Finding::Connection {
@@ -239,6 +243,14 @@ impl Unfinished {
                 }
             }
             State::Dns(_) => Hello::Unreadable,
+        }
+    }
+
+    /// What was sent on TCP from the first byte on.
+    fn beginning(&self) -> &[u8] {
+        match &self.state {
+            State::Tls(pieces) => pieces.beginning(),
+            State::Quic(_) | State::Dns(_) => &[],
         }
     }
 

@@ -274,3 +274,25 @@ fn connections_are_remembered_at_full_speed_and_no_more_of_them() {
     assert_eq!(found(0, end), (1, 40_000));
     assert_eq!(found(1, start + Duration::from_secs(30)), (1, 1));
 }
+
+#[test]
+fn another_connection_from_the_same_port_is_another_finding() {
+    let now = Instant::now();
+    let [first, second] = [1, 2].map(|random| {
+        let mut stream = hello();
+        // The first of the random bytes, behind two headers and the version.
+        stream[11] = random;
+        stream
+    });
+    let mut observer = Observer::new();
+    let mut observe = |from, piece| observer.observe(sample(SampleKind::Tls, 1, from, piece), now);
+    assert_eq!(observe(0, &first[..40]), []);
+    assert_eq!(observe(40, &first[40..]), found("a.example"));
+    // Again, and in other pieces.
+    assert_eq!(observe(0, &first), []);
+    assert_eq!(observe(0, &first[..40]), []);
+    assert_eq!(observe(0, &second[..800]), []);
+    assert_eq!(observe(800, &second[800..]), found("a.example"));
+    assert_eq!(observe(0, &second[..800]), []);
+    assert_eq!(observe(800, &second[800..]), []);
+}
