@@ -30,7 +30,7 @@ const NOTHING_LIFE: Duration = Duration::from_secs(60 * 60);
 /// How long an address is left alone after a failure.
 const FAILED_LIFE: Duration = Duration::from_secs(5 * 60);
 
-/// Failures in a row from which on it is the name servers' fault, and not the addresses'.
+/// Look-ups in a row to which nobody was heard, from which on it is the name servers' fault, and not the addresses'.
 const ALL_FAIL: u32 = 8;
 /// The longest pause then.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
@@ -74,14 +74,19 @@ pub type Answer = (Vec<Arc<str>>, Duration);
 
 /// Nobody could say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unanswered;
+pub enum Unanswered {
+    /// No name server was heard.
+    Silence,
+    /// A name server was, and it does not know either: those of the address's zone may be at fault.
+    Refusal,
+}
 
 /// Who answers.
 pub trait Resolve: Send + Sync + 'static {
     /// Looks an address up. It may take as long as it likes; nobody waits for ever.
     fn reverse(&self, address: IpAddr) -> impl Future<Output = Result<Answer, Unanswered>> + Send;
 
-    /// Everything has failed for a while: the name servers may be others by now.
+    /// Nobody has been heard for a while: the name servers may be others by now.
     fn refresh(&self) {}
 }
 
@@ -137,7 +142,7 @@ impl Lookups {
             done,
             running: JoinSet::new(),
             addresses: HashMap::new(),
-            failures: 0,
+            silences: 0,
             next: Instant::now(),
         };
         Self {
@@ -188,10 +193,10 @@ struct Worker<R> {
     queue: mpsc::Receiver<IpAddr>,
     /// Has room for all that is pending.
     done: mpsc::Sender<(IpAddr, Outcome)>,
-    running: JoinSet<Outcome>,
+    running: JoinSet<Result<Outcome, Unanswered>>,
     addresses: HashMap<tokio::task::Id, IpAddr>,
-    /// In a row.
-    failures: u32,
+    /// In a row, without a word from a name server.
+    silences: u32,
     /// When the next look-up may begin.
     next: Instant,
 }
@@ -199,19 +204,20 @@ struct Worker<R> {
 impl<R: Resolve> Worker<R> {
     async fn run(mut self) {
         loop {
-            // While all fail, one is enough to find out whether that is over.
-            let at_once = if self.failures < ALL_FAIL {
+            // While nobody is heard, one is enough to find out whether that is over.
+            let at_once = if self.silences < ALL_FAIL {
                 self.pace.at_once
             } else {
                 1
             };
             tokio::select! {
                 Some(ended) = self.running.join_next_with_id(), if !self.running.is_empty() => {
-                    let (id, outcome) = match ended {
+                    let (id, result) = match ended {
                         Ok(ended) => ended,
-                        Err(error) => (error.id(), Outcome::FAILED),
+                        // A fault of the program says nothing about the servers, as a refusal does not.
+                        Err(error) => (error.id(), Err(Unanswered::Refusal)),
                     };
-                    if !self.ended(id, outcome) {
+                    if !self.ended(id, result) {
                         return;
                     }
                 }
@@ -227,10 +233,8 @@ impl<R: Resolve> Worker<R> {
         let resolver = Arc::clone(&self.resolver);
         let patience = self.pace.patience;
         let look_up = async move {
-            match timeout(patience, resolver.reverse(address)).await {
-                Ok(Ok(answer)) => outcome(answer),
-                Ok(Err(Unanswered)) | Err(_) => Outcome::FAILED,
-            }
+            let answer = timeout(patience, resolver.reverse(address)).await;
+            answer.unwrap_or(Err(Unanswered::Silence)).map(outcome)
         };
         let id = self.running.spawn(look_up).id();
         self.addresses.insert(id, address);
@@ -238,17 +242,18 @@ impl<R: Resolve> Worker<R> {
     }
 
     /// Whether there is still somebody to tell.
-    fn ended(&mut self, id: tokio::task::Id, outcome: Outcome) -> bool {
-        if matches!(outcome, Outcome::Failed { .. }) {
-            self.failures = self.failures.saturating_add(1);
-            let pause = pause(self.failures);
+    fn ended(&mut self, id: tokio::task::Id, result: Result<Outcome, Unanswered>) -> bool {
+        if result == Err(Unanswered::Silence) {
+            self.silences = self.silences.saturating_add(1);
+            let pause = pause(self.silences);
             if !pause.is_zero() {
                 self.resolver.refresh();
                 self.next = self.next.max(Instant::now() + pause);
             }
         } else {
-            self.failures = 0;
+            self.silences = 0;
         }
+        let outcome = result.unwrap_or(Outcome::FAILED);
         match self.addresses.remove(&id) {
             Some(address) => self.done.try_send((address, outcome)).is_ok(),
             None => true,
@@ -273,9 +278,9 @@ fn outcome((names, life): Answer) -> Outcome {
     }
 }
 
-/// How long to wait after so many failures in a row: a second, and twice as long each time.
-fn pause(failures: u32) -> Duration {
-    match failures.checked_sub(ALL_FAIL) {
+/// How long to wait after so many look-ups in a row to which nobody was heard: a second, and twice as long each time.
+fn pause(silences: u32) -> Duration {
+    match silences.checked_sub(ALL_FAIL) {
         None => Duration::ZERO,
         Some(more) => Duration::from_secs(1 << more.min(16)).min(LONGEST_PAUSE),
     }

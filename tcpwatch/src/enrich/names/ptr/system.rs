@@ -94,7 +94,12 @@ impl Resolve for System {
             Err(NetError::Dns(DnsError::NoRecordsFound(_))) => Ok((Vec::new(), Duration::ZERO)),
             Err(error) => {
                 tracing::debug!(%address, %error, "no reverse look-up");
-                Err(Unanswered)
+                Err(match error {
+                    NetError::Timeout | NetError::Io(_) | NetError::NoConnections | NetError::Busy => {
+                        Unanswered::Silence
+                    }
+                    _ => Unanswered::Refusal,
+                })
             }
         }
     }

@@ -29,7 +29,8 @@ struct Seen {
     refreshed: usize,
 }
 
-/// Knows names of even addresses, has none for odd ones, and says nothing about those from 200 on, but for 255, where it panics.
+/// Knows names of even addresses, has none for odd ones, and says nothing about those from 200 on, refuses those from 250 on, but for 255, where it
+/// panics.
 #[derive(Clone, Default)]
 struct Fake(Arc<Mutex<Seen>>);
 
@@ -42,13 +43,14 @@ impl Resolve for Fake {
             seen.most = seen.most.max(seen.now);
         }
         let IpAddr::V4(v4) = address else {
-            return Err(Unanswered);
+            return Err(Unanswered::Silence);
         };
         let number = v4.octets()[3];
         sleep(Duration::from_millis(5)).await;
         let answer = match number {
             255 => panic!("a fault"),
-            220.. => Err(Unanswered),
+            220..250 => Err(Unanswered::Silence),
+            250.. => Err(Unanswered::Refusal),
             200.. => std::future::pending().await,
             _ if number % 2 == 0 => Ok((vec![format!("h{number}.example").into()], Duration::ZERO)),
             _ => Ok((Vec::new(), Duration::ZERO)),
@@ -122,7 +124,7 @@ async fn what_does_not_end_or_ends_badly_is_a_failure() {
 }
 
 #[tokio::test]
-async fn no_more_is_asked_while_everything_fails() {
+async fn no_more_is_asked_while_nobody_is_heard() {
     let fake = Fake::default();
     let mut lookups = Lookups::start(fake.clone(), QUICK);
     for number in 220..250 {
@@ -137,6 +139,19 @@ async fn no_more_is_asked_while_everything_fails() {
         seen.asked.len()
     );
     assert!(seen.refreshed >= 1);
+}
+
+#[tokio::test]
+async fn single_zones_at_fault_do_not_stop_the_others() {
+    let fake = Fake::default();
+    let mut lookups = Lookups::start(fake.clone(), QUICK);
+    for number in 0..20 {
+        let refused = Ipv4Addr::new(8, 8, number, 250);
+        lookups.ask(refused.into());
+    }
+    let found = outcomes(&mut lookups, 20).await;
+    assert!(found.values().all(|outcome| *outcome == Outcome::FAILED));
+    assert_eq!(fake.0.lock().unwrap().refreshed, 0);
 }
 
 #[test]
@@ -239,7 +254,11 @@ async fn the_system_s_servers_are_asked() {
     );
     assert_eq!(life, Duration::from_secs(600));
     assert_eq!(ask(2).await, Ok((Vec::new(), Duration::ZERO)));
-    assert_eq!(ask(3).await, Err(Unanswered));
+    assert_eq!(ask(3).await, Err(Unanswered::Refusal));
     assert_eq!(ask(4).await.unwrap().0, Vec::<Arc<str>>::new());
-    assert_eq!(ask(5).await, Err(Unanswered), "there is no answer at all");
+    assert_eq!(
+        ask(5).await,
+        Err(Unanswered::Silence),
+        "there is no answer at all"
+    );
 }
