@@ -15,7 +15,7 @@ use crate::enrich::names::{Book, Finding, Observer, Sample, SampleKind};
 use crate::kernel::load::{LoadError, Programs};
 use crate::kernel::policy::{PolicySet, to_ip};
 use crate::kernel::samples::{RawSample, Samples};
-use crate::record::Names;
+use crate::record::{Evidence, Names};
 
 /// Samples that are read between two looks at the clock.
 const AT_A_TIME: usize = 64;
@@ -140,10 +140,12 @@ impl Naming {
         }
     }
 
-    /// The names of a destination. Has it looked up, where that is wanted and there are none.
+    /// The names of a destination. Has it looked up, where that is wanted and there are none but those of an earlier
+    /// look-up, which are shown until the next has ended.
     pub fn names(&mut self, destination: IpAddr, source: Option<IpAddr>, now: Instant) -> Option<Arc<Names>> {
         let names = self.book.names(destination, source, now);
-        if names.is_none()
+        let stronger = names.as_ref().is_some_and(|names| names.from != Evidence::Ptr);
+        if !stronger
             && let Some(lookups) = &mut self.lookups
             && self.book.wants_reverse(destination, now)
         {
@@ -214,5 +216,82 @@ fn whose(finding: Finding, own: &BTreeSet<IpAddr>, any_source: bool) -> Finding 
             name,
         },
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::enrich::names::ptr::{Answer, Resolve, Unanswered};
+
+    /// Says for each address that it is called `a`, and notes which it was asked for.
+    #[derive(Clone, Default)]
+    struct Fake(Arc<Mutex<Vec<IpAddr>>>);
+
+    impl Resolve for Fake {
+        async fn reverse(&self, address: IpAddr) -> Result<Answer, Unanswered> {
+            self.0.lock().unwrap().push(address);
+            Ok((vec!["a".into()], Duration::ZERO))
+        }
+    }
+
+    fn naming(resolver: Fake) -> Naming {
+        let pace = Pace {
+            gap: Duration::ZERO,
+            ..Pace::default()
+        };
+        Naming {
+            samples: None,
+            observer: Observer::new(),
+            book: Book::new(Limits::default()),
+            lookups: Some(Lookups::start(resolver, pace)),
+            own: BTreeSet::new(),
+            any_source: false,
+            read: 0,
+            said: 0,
+        }
+    }
+
+    async fn until_asked(resolver: &Fake, count: usize) {
+        let patience = Instant::now() + Duration::from_secs(10);
+        while resolver.0.lock().unwrap().len() < count {
+            assert!(Instant::now() < patience);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_is_shown_while_it_is_looked_up_again() {
+        let resolver = Fake::default();
+        let mut naming = naming(resolver.clone());
+        let start = Instant::now();
+        let [first, second] = [1, 2].map(|number| IpAddr::from([8, 8, 8, number]));
+        let finding = Finding::Connection {
+            source: [192, 0, 2, 1].into(),
+            destination: second,
+            name: "b".into(),
+        };
+        naming.book.learn(finding, start);
+        let from =
+            |naming: &mut Naming, address, now| naming.names(address, None, now).map(|names| names.from);
+        assert_eq!(from(&mut naming, first, start), None);
+        assert_eq!(from(&mut naming, second, start), Some(Evidence::Sni));
+        until_asked(&resolver, 1).await;
+        let patience = Instant::now() + Duration::from_secs(10);
+        while from(&mut naming, first, start).is_none() {
+            assert!(Instant::now() < patience);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            naming.read_all();
+        }
+        assert_eq!(from(&mut naming, first, start), Some(Evidence::Ptr));
+        // Names are believed for five minutes at least.
+        let later = start + Duration::from_secs(400);
+        assert_eq!(from(&mut naming, first, later), Some(Evidence::Ptr));
+        assert_eq!(from(&mut naming, second, later), Some(Evidence::Sni));
+        until_asked(&resolver, 2).await;
+        assert_eq!(*resolver.0.lock().unwrap(), [first, first]);
     }
 }
