@@ -130,14 +130,13 @@ pub struct RunArgs {
 
     /// Name destinations, by what this host's own packets say: dns (answers to its questions), tls and quic (server names that
     /// its connections ask for); or ptr (reverse look-ups, which are traffic of their own). Names say which sites the
-    /// users of this host visit, and go into records and history: ask for no more than you may keep
+    /// users of this host visit, and go into records and history: ask for no more than you may keep. Default: none
     #[arg(
         long,
         value_enum,
         num_args = 1..,
         value_delimiter = ',',
-        value_name = "WHAT",
-        default_value = "none"
+        value_name = "WHAT"
     )]
     pub names: Vec<NameOption>,
 

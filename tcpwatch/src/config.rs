@@ -196,6 +196,9 @@ pub enum ConfigError {
     /// Names in a format that has no place for them.
     #[error("--resolve is of the classic format: give it with --format classic")]
     Resolve,
+    /// Names that are wanted, and are not.
+    #[error("--resolve cannot be combined with --names none: give one of them")]
+    ResolveNone,
     /// `all` together with names.
     #[error("--interface all cannot be combined with names: give it alone")]
     AllAlone,
@@ -234,6 +237,9 @@ impl Config {
         let bans = bans::bans(&args.bans, &args.ban_files)?;
         let mut names = names::sources(&args.names)?;
         if args.resolve && !names.any() {
+            if !args.names.is_empty() {
+                return Err(ConfigError::ResolveNone);
+            }
             // Names that are asked for come from somewhere: as in the script, from reverse look-ups.
             names.ptr = true;
         }
@@ -396,6 +402,35 @@ mod tests {
                 "--resolve is of the classic format: give it with --format classic"
             );
         }
+    }
+
+    #[test]
+    fn names_that_are_not_wanted_are_not_looked_up() {
+        let names = |line: &str| configuration(line).map(|config| config.names);
+        let none = NameSources::default();
+        assert_eq!(names(""), Ok(none));
+        assert_eq!(names("--names none"), Ok(none));
+        let ptr = NameSources { ptr: true, ..none };
+        assert_eq!(names("--resolve --format classic"), Ok(ptr));
+        let dns = NameSources { dns: true, ..none };
+        assert_eq!(names("--resolve --format classic --names dns"), Ok(dns));
+        assert_eq!(
+            names("--resolve --format classic --names none").unwrap_err(),
+            "--resolve cannot be combined with --names none: give one of them"
+        );
+    }
+
+    #[test]
+    fn names_of_the_file_give_way_to_none() {
+        let command = RunArgs::augment_args(Command::new("run"));
+        let file = File::parse("names = [\"dns\", \"tls\"]\n", "c.toml", &command).unwrap();
+        let arguments = |typed: &[&str]| {
+            let line = iter::once("run").chain(typed.iter().copied());
+            let matches = command.clone().try_get_matches_from(line).unwrap();
+            file.arguments(&matches, &command)
+        };
+        assert_eq!(arguments(&[]), ["--names=dns", "--names=tls"]);
+        assert!(arguments(&["--names", "none"]).is_empty());
     }
 
     #[test]
