@@ -261,9 +261,14 @@ fn make(
     totals: &Totals,
 ) -> rusqlite::Result<()> {
     let day = bucket_of((bucket + 1) * level.length, DAY_MS);
-    // Where every interval has other destinations, those with fewest packets so far go before the end of the hour.
+    // Where every interval has other names of the same destinations, these are decided on before the end of the hour; where it has
+    // other destinations, those with fewest packets so far go.
     let most = MOST_ROWS.max(bounds.top.saturating_mul(8));
     let traffic = load_bounded(transaction, sql, range, &mut |traffic| {
+        if traffic.rows.len() <= most {
+            return Ok(());
+        }
+        traffic.unite();
         if traffic.rows.len() <= most {
             return Ok(());
         }
@@ -277,7 +282,7 @@ fn make(
     set(transaction, &format!("{name}s_to"), bucket + 1)
 }
 
-/// Keeps as many addresses of a bucket as `top` says.
+/// Keeps as many addresses of a bucket as `top` says, each with the same names in all of it.
 fn save_folded(
     transaction: &Transaction<'_>,
     dictionary: &mut Dictionary,
@@ -287,6 +292,7 @@ fn save_folded(
     mut traffic: Traffic,
 ) -> rusqlite::Result<()> {
     let day = bucket_of((bucket + 1) * level.length, DAY_MS);
+    traffic.unite();
     traffic.fold(bounds.top, |place| dictionary.reduced(transaction, day, place))?;
     save(transaction, &format!("traffic_{}", level.name), bucket, &traffic)
 }

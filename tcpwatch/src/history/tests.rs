@@ -2,5 +2,6 @@
 
 mod faults;
 mod kill;
+mod names;
 mod store;
 mod sums;

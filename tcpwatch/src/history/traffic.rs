@@ -3,6 +3,7 @@
 //! One value holds all rows of a bucket: nobody ever asks for one row alone, and a row of a table for each of them would be looked up,
 //! written, and deleted again one by one.
 
+use std::cmp::Reverse;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -82,6 +83,27 @@ impl Traffic {
         }
         for (prefix, counts) in &other.banned {
             self.add_banned(*prefix, *counts);
+        }
+    }
+
+    /// Gives all rows of an address, origin and place the same names: those that have most packets, but no names only where there are
+    /// no others; of equals the oldest. Names are those of an interval, and another set nearly every time where an address has many.
+    pub fn unite(&mut self) {
+        let nameless = |key: &Key| Key { names: 0, ..*key };
+        let mut most: HashMap<Key, (u64, Reverse<i64>)> = HashMap::new();
+        for (key, sums) in self.rows.iter().filter(|(key, _)| key.names != 0) {
+            let names = (sums.counts.packets, Reverse(key.names));
+            let best = most.entry(nameless(key)).or_insert(names);
+            *best = names.max(*best);
+        }
+        let names_of = |key: &Key| most.get(&nameless(key)).map_or(0, |(_, Reverse(names))| *names);
+        let others: Vec<(Key, Sums)> = self
+            .rows
+            .extract_if(|key, _| names_of(key) != key.names)
+            .collect();
+        for (key, sums) in others {
+            let names = names_of(&key);
+            self.add_row(Key { names, ..key }, sums);
         }
     }
 

@@ -119,4 +119,37 @@ proptest! {
         let prefixes = |traffic: &Traffic| traffic.banned.keys().flatten().count();
         prop_assert_eq!(prefixes(&folded), prefixes(&traffic).min(top));
     }
+
+    #[test]
+    fn united_rows_of_an_address_have_the_names_with_most_packets(
+        rows in prop::collection::vec((0..3_u8, 0..2_i64, 0..2_i64, 0..5_i64, 0..9_u64), 0..40),
+    ) {
+        let mut traffic = Traffic::default();
+        for (host, origin, place, names, packets) in rows {
+            let address = (host > 0).then(|| Ipv4Addr::new(192, 0, 2, host).into());
+            let names = if host > 0 { names } else { 0 };
+            let counts = Counts { packets, bytes: packets * 100 };
+            traffic.add_row(Key { address, origin, place, names }, Sums { counts, tcp: Some(1), quic: None });
+        }
+        let nameless = |key: &Key| Key { names: 0, ..*key };
+        let sums = |traffic: &Traffic| {
+            let mut sums: HashMap<Key, Sums> = HashMap::new();
+            for (key, of) in &traffic.rows {
+                sums.entry(nameless(key)).or_default().add(*of);
+            }
+            sums
+        };
+        let mut united = traffic.clone();
+        united.unite();
+        prop_assert_eq!(sums(&united), sums(&traffic));
+        prop_assert_eq!(united.rows.len(), sums(&traffic).len());
+        for key in united.rows.keys() {
+            let of_key = traffic.rows.iter().filter(|(other, _)| nameless(other) == nameless(key) && other.names != 0);
+            let best = of_key.max_by_key(|(other, sums)| (sums.counts.packets, Reverse(other.names)));
+            prop_assert_eq!(key.names, best.map_or(0, |(other, _)| other.names));
+        }
+        let once = united.clone();
+        united.unite();
+        prop_assert_eq!(united, once);
+    }
 }
