@@ -9,6 +9,9 @@ pub(crate) const NO_NAME: &str = "no name known";
 /// How many domains are named where several stand together.
 const NAMED: usize = 3;
 
+/// Between domains. A host's name has no blank.
+const BETWEEN: &str = ", ";
+
 /// The registrable domain of a name in lower case: `www.example.co.uk` is `example.co.uk`'s. Both sections of the list count: what is below
 /// `github.io` is each somebody's own. A public suffix itself, and a name that ends with none, is its own.
 pub fn registrable(name: &str) -> &str {
@@ -18,8 +21,7 @@ pub fn registrable(name: &str) -> &str {
         .unwrap_or(name)
 }
 
-/// The domains of names that packets cannot be divided among, in order, the fourth and further ones as a number:
-/// `a.example, b.example, c.example +2`. None: there is no name.
+/// The domains of names that packets cannot be divided among, in order: `a.example, b.example`. None: there is no name.
 pub fn together<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<Cow<'a, str>> {
     let mut names = names.into_iter().map(registrable);
     let first = names.next()?;
@@ -28,12 +30,20 @@ pub fn together<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<Cow<'a, 
         return Some(Cow::Borrowed(first));
     }
     let domains: BTreeSet<&str> = others.chain([first]).collect();
-    let named: Vec<&str> = domains.iter().copied().take(NAMED).collect();
-    let mut text = named.join(", ");
-    if domains.len() > NAMED {
-        text.push_str(&format!(" +{}", domains.len() - NAMED));
+    let domains: Vec<&str> = domains.into_iter().collect();
+    Some(Cow::Owned(domains.join(BETWEEN)))
+}
+
+/// What [`together`] gives, for people: the fourth and further domains are a number, `a.example, b.example, c.example +2`. Others that
+/// begin with the same may look alike.
+pub fn shortened(domains: &str) -> Cow<'_, str> {
+    match domains.match_indices(BETWEEN).nth(NAMED - 1) {
+        Some((end, _)) => {
+            let more = domains[end..].matches(BETWEEN).count();
+            Cow::Owned(format!("{} +{more}", &domains[..end]))
+        }
+        None => Cow::Borrowed(domains),
     }
-    Some(Cow::Owned(text))
 }
 
 #[cfg(test)]
@@ -102,10 +112,12 @@ mod tests {
             of(&["c.com", "b.com", "a.com"]).as_deref(),
             Some("a.com, b.com, c.com")
         );
-        assert_eq!(
-            of(&["e.com", "d.com", "c.com", "b.com", "a.com", "www.a.com"]).as_deref(),
-            Some("a.com, b.com, c.com +2")
-        );
+        let of = of(&["e.com", "d.com", "c.com", "b.com", "a.com", "www.a.com"]).unwrap();
+        assert_eq!(of, "a.com, b.com, c.com, d.com, e.com");
+        assert_eq!(shortened(&of), "a.com, b.com, c.com +2");
+        for short in ["", "a.com", "a.com, b.com, c.com"] {
+            assert_eq!(shortened(short), short);
+        }
     }
 
     proptest! {

@@ -3,7 +3,6 @@
 //! The rows of every section, with what is summed up behind them, come to `matched` exactly, and without a filter that is
 //! `totals.counted` exactly. The encoders (text, CSV, JSON by serde, HTML) take a report and nothing else.
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use tcpwatch_common::Counts;
 
-use crate::domain::together;
+use crate::domain::{shortened, together};
 use crate::record::{GeoFile, RecordTotals, add_known};
 
 mod ask;
@@ -149,9 +148,10 @@ pub struct Group {
 }
 
 impl Group {
-    /// The registrable domains of its names.
-    fn domains(&self) -> Option<Cow<'_, str>> {
-        together(self.names.iter().map(|name| &**name))
+    /// The registrable domains of its names, for people.
+    fn domains(&self) -> Option<String> {
+        let domains = together(self.names.iter().map(|name| &**name))?;
+        Some(shortened(&domains).into_owned())
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 
-use crate::domain::NO_NAME;
+use crate::domain::{NO_NAME, shortened};
 use crate::history::Known;
 use crate::record::{Place, Scope};
 use crate::report::Dimension;
@@ -37,7 +37,7 @@ pub(super) fn names(key: &Key, by: By, tables: &Tables, zone: &TimeZone) -> (Str
         Key::Prefix(net) => same(net.to_string()),
         Key::NotKept => ("rest".to_owned(), "not kept one by one".to_owned()),
         Key::Name(None) | Key::Names(0) => (String::new(), NO_NAME.to_owned()),
-        Key::Name(Some(domains)) => same(domains.to_string()),
+        Key::Name(Some(domains)) => (domains.to_string(), shortened(domains).into_owned()),
         Key::Names(number) => {
             let names = tables.names.get(*number as usize).map_or(&[][..], |names| names);
             same(names.join(", "))

@@ -61,6 +61,32 @@ fn rows_by_name_are_registrable_domains() {
 }
 
 #[test]
+fn domains_that_look_alike_in_short_are_rows_of_their_own() {
+    let rows = vec![
+        named("192.0.2.1", 20, &["a.com", "b.com", "c.com", "d.com"]),
+        named("192.0.2.2", 10, &["a.com", "b.com", "c.com", "e.com"]),
+    ];
+    let written = Written::new(vec![record(1, "2026-01-02T03:01:00Z", rows)]);
+    let report = written.ask(&question(
+        "2026-01-02T03:00:00Z",
+        "2026-01-02T04:00:00Z",
+        &[Dimension::Name],
+    ));
+    let groups = report.sections[0].groups.iter();
+    let rows: Vec<_> = groups
+        .map(|group| (&*group.key, &*group.label, group.sum.packets))
+        .collect();
+    let label = "a.com, b.com, c.com +1";
+    assert_eq!(
+        rows,
+        [
+            ("a.com, b.com, c.com, d.com", label, 20),
+            ("a.com, b.com, c.com, e.com", label, 10)
+        ]
+    );
+}
+
+#[test]
 fn destinations_have_their_names() {
     let records = [Some("old.example.org"), Some("www.example.co.uk"), None]
         .into_iter()

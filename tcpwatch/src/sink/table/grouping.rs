@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt as _};
 
-use crate::domain::{NO_NAME, registrable, together};
+use crate::domain::{NO_NAME, registrable, shortened, together};
 use crate::record::{Destination, Name, Names, Record, Scope};
 use crate::sink::table::cut;
 use crate::sink::table::grid::Row;
@@ -128,6 +128,7 @@ impl Grouping {
             Key::Source(None) => "not an own address".to_owned(),
             Key::Interface(name) => text::plain(name).into_owned(),
             Key::Name(Some(domains)) => {
+                let domains = shortened(domains);
                 let domains: Vec<_> = domains.split(' ').map(text::plain).collect();
                 domains.join(" ")
             }

@@ -105,6 +105,22 @@ gstatic.com                           0       0 B      2   0.0 %
 }
 
 #[test]
+fn domains_that_look_alike_in_short_are_rows_of_their_own() {
+    let mut record = sample::empty();
+    let to = |address, packets, last| {
+        let names = ["a.com", "b.com", "c.com", last];
+        sample::asked(sample::destination(address, packets, 99), &names)
+    };
+    record.destinations = vec![to("192.0.2.1", 3, "d.com"), to("192.0.2.2", 2, "e.com")];
+    let style = Style {
+        by: vec![Grouping::Name],
+        ..sample::style()
+    };
+    let lines = text(&record, style);
+    assert_eq!(lines.matches("a.com, b.com, c.com +1").count(), 2, "{lines}");
+}
+
+#[test]
 fn wider_terminals_show_more_of_a_name() {
     let mut record = with_names();
     let long = "rr5---sn-4g5e6nsz-with-a-long-label.googlevideo.com";
