@@ -9,7 +9,7 @@ use std::time::Duration;
 use foldhash::{HashMap, HashMapExt as _};
 use jiff::tz::TimeZone;
 
-use crate::record::{Destination, Names, Record, add_known};
+use crate::record::{Destination, Evidence, Names, Record, add_known};
 
 mod classic;
 mod csv;
@@ -143,8 +143,15 @@ struct Sent<'a> {
     amount: Amount,
     /// One of the rows that were merged; address, scope and place are the same in all of them.
     row: &'a Destination,
-    /// The best known: of the row with most packets of those with the strongest evidence.
+    /// The best known: those with the strongest evidence, of these those read from most connections, of these those of the row with
+    /// most packets.
     names: Option<&'a Names>,
+}
+
+/// How much names are to be believed: their evidence, then connections that they were read from in this interval.
+fn strength(names: &Names) -> (Evidence, u64) {
+    let read = names.list.iter().filter_map(|name| name.connections);
+    (names.from, read.fold(0, u64::saturating_add))
 }
 
 /// The destinations with the rows of different own sources merged, most packets first, then by address.
@@ -157,7 +164,7 @@ fn by_address(record: &Record) -> Vec<Sent<'_>> {
         match sent.get_mut(at) {
             Some(sent) => {
                 sent.amount.add(amount);
-                if names.map(|names| names.from) > sent.names.map(|names| names.from) {
+                if names.map(strength) > sent.names.map(strength) {
                     sent.names = names;
                 }
             }

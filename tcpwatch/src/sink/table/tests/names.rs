@@ -181,3 +181,20 @@ fn of_two_own_sources_the_stronger_evidence_names_an_address() {
         "{lines}"
     );
 }
+
+#[test]
+fn of_two_own_sources_the_one_whose_connections_were_read_names_an_address() {
+    let mut record = sample::empty();
+    let mut now = sample::named(sample::destination("192.0.2.1", 2, 99), &[("now.example", 1)]);
+    now.source = Some("198.51.100.8".parse().unwrap());
+    let before = sample::named(
+        sample::destination("192.0.2.1", 3, 99),
+        &[("before.example", 0), ("earlier.example", 0)],
+    );
+    record.destinations = vec![before, now];
+    let lines = plain(&record);
+    assert!(
+        lines.contains("\n192.0.2.1         now.example · documentation "),
+        "{lines}"
+    );
+}
