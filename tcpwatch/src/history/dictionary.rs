@@ -5,10 +5,13 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use foldhash::{HashMap, HashMapExt as _};
+use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use crate::domain::registrable;
+use crate::history::damage;
+use crate::history::rollup::get;
+use crate::history::traffic::{Malformed, rows_from_bytes};
 use crate::record::{Names, Place, Scope};
 
 /// Entries of each dictionary that are held; beyond it they are forgotten and asked for again.
@@ -16,6 +19,11 @@ const MOST_HELD: usize = 1 << 16;
 
 /// Sets of names, of which a server's many visitors make ever new ones: who reads a history holds all of them.
 const MOST_SETS: i64 = 100_000;
+
+/// In `progress`: the day before which nothing refers to anything, and the one before which no interval does; what only those before
+/// it spoke of is deleted.
+pub(super) const PRUNED_TO: &str = "pruned_to";
+pub(super) const NAMES_PRUNED_TO: &str = "names_pruned_to";
 
 /// Names of a set; the best ones.
 const MOST_NAMES: usize = 16;
@@ -28,6 +36,8 @@ pub(super) struct Dictionary {
     /// How many sets of names there are; none: to be counted.
     sets: Option<i64>,
     most_sets: i64,
+    /// How far entries had been deleted when these were read, see [`Dictionary::refresh`].
+    pruned_to: [Option<i64>; 2],
 }
 
 impl Default for Dictionary {
@@ -38,6 +48,7 @@ impl Default for Dictionary {
             names: HashMap::new(),
             sets: None,
             most_sets: MOST_SETS,
+            pruned_to: [None; 2],
         }
     }
 }
@@ -52,6 +63,16 @@ impl Dictionary {
     /// Whatever is known may be wrong now.
     pub fn forget(&mut self) {
         *self = Self::default();
+    }
+
+    /// Forgets what is known when another process has deleted entries since: their numbers may be others' now.
+    pub fn refresh(&mut self, transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+        let pruned_to = [get(transaction, PRUNED_TO)?, get(transaction, NAMES_PRUNED_TO)?];
+        if self.pruned_to != pruned_to {
+            self.forget();
+            self.pruned_to = pruned_to;
+        }
+        Ok(())
     }
 
     /// The number of a place of which a row of `day` speaks.
@@ -112,7 +133,7 @@ impl Dictionary {
                 Ok((row.get::<_, String>(0)?, place))
             })
             .optional()?
-            .ok_or_else(|| super::damage("a place that is spoken of is missing"))?;
+            .ok_or_else(|| damage("a place that is spoken of is missing"))?;
         let scope = Scope::from_word(&scope).unwrap_or(Scope::Reserved);
         self.place(transaction, day, scope, &Arc::new(reduced))
     }
@@ -232,6 +253,34 @@ pub(super) fn prune(transaction: &Transaction<'_>, day: i64) -> rusqlite::Result
     )?;
     for table in ["run", "place", "origin", "names"] {
         transaction.execute(&format!("DELETE FROM {table} WHERE used < ?"), [day])?;
+    }
+    Ok(())
+}
+
+/// Deletes sets of names that only days before `day` speak of, of which no interval is kept any more, and that no hour and no day
+/// has: most of the sets of an address that has another one each time.
+pub(super) fn prune_names(transaction: &Transaction<'_>, day: i64) -> rusqlite::Result<()> {
+    let mut select = transaction.prepare("SELECT id FROM names WHERE used < ?")?;
+    let old: Vec<i64> = select
+        .query_map([day], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    if old.is_empty() {
+        return Ok(());
+    }
+    let mut kept = HashSet::new();
+    for table in ["traffic_hour", "traffic_day"] {
+        let mut select = transaction.prepare(&format!("SELECT rows FROM {table}"))?;
+        let mut buckets = select.query(())?;
+        while let Some(bucket) = buckets.next()? {
+            rows_from_bytes(bucket.get_ref(0)?.as_blob()?, |key, _| {
+                kept.insert(key.names);
+            })
+            .map_err(|Malformed| damage("the traffic of a bucket cannot be read"))?;
+        }
+    }
+    let mut delete = transaction.prepare("DELETE FROM names WHERE id = ?")?;
+    for id in old.iter().filter(|id| !kept.contains(*id)) {
+        delete.execute([id])?;
     }
     Ok(())
 }

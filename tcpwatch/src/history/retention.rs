@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
-use crate::history::dictionary::{self, Dictionary};
+use crate::history::dictionary::{self, Dictionary, NAMES_PRUNED_TO, PRUNED_TO};
 use crate::history::rollup::{DAY_MS, HOUR_MS, Level, bucket_of, get, set};
 
 /// Intervals that are deleted in one slice.
@@ -136,11 +136,48 @@ pub(super) fn prune(transaction: &Transaction<'_>, dictionary: &mut Dictionary) 
     let Some(first) = first.map(|day| day - 1) else {
         return Ok(false);
     };
-    if get(transaction, "pruned_to")?.is_some_and(|to| to >= first) {
+    if get(transaction, PRUNED_TO)?.is_some_and(|to| to >= first) {
         return Ok(false);
     }
-    set(transaction, "pruned_to", first)?;
-    dictionary::prune(transaction, first)?;
+    set(transaction, PRUNED_TO, first)?;
+    overwriting(transaction, || dictionary::prune(transaction, first))?;
     dictionary.forget();
     Ok(true)
+}
+
+/// Deletes sets of names that nothing refers to any more, once for each day whose intervals have been deleted: to know what hours and
+/// days refer to, all of them are read. False: no such day is over since the last time.
+pub(super) fn prune_names(
+    transaction: &Transaction<'_>,
+    dictionary: &mut Dictionary,
+) -> rusqlite::Result<bool> {
+    let oldest: Option<i64> = transaction
+        .prepare_cached("SELECT min(end_ms) FROM interval")?
+        .query_row((), |row| row.get(0))?;
+    let first = match oldest {
+        Some(end_ms) => bucket_of(end_ms, DAY_MS),
+        // What was rolled up is gone, and there was nothing else.
+        None => match get(transaction, "hours_to")? {
+            Some(hours) => hours.div_euclid(24),
+            None => return Ok(false),
+        },
+    };
+    if get(transaction, NAMES_PRUNED_TO)?.is_some_and(|to| to >= first) {
+        return Ok(false);
+    }
+    set(transaction, NAMES_PRUNED_TO, first)?;
+    overwriting(transaction, || dictionary::prune_names(transaction, first))?;
+    dictionary.forget();
+    Ok(true)
+}
+
+/// Pages that are freed meanwhile are overwritten, too, and so are names that somebody visited. Not with the traffic: it would be
+/// written twice.
+fn overwriting(
+    transaction: &Transaction<'_>,
+    delete: impl FnOnce() -> rusqlite::Result<()>,
+) -> rusqlite::Result<()> {
+    transaction.pragma_update(None, "secure_delete", "ON")?;
+    delete()?;
+    transaction.pragma_update(None, "secure_delete", "FAST")
 }

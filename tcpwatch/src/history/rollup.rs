@@ -11,7 +11,7 @@
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
 use crate::history::dictionary::Dictionary;
-use crate::history::retention::{forget, forget_intervals, give_back, prune, used_bytes};
+use crate::history::retention::{forget, forget_intervals, give_back, prune, prune_names, used_bytes};
 use crate::history::totals::{COLUMNS, OF_INTERVAL, Totals};
 use crate::history::traffic::{Malformed, Traffic, banned_from_bytes, rows_from_bytes};
 use crate::history::{Bounds, damage};
@@ -67,6 +67,7 @@ pub(super) fn slice(
     deletions_ms: i64,
 ) -> rusqlite::Result<Slice> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    dictionary.refresh(&transaction)?;
     // What is too large gives up its finest resolution first.
     let too_large = used_bytes(&transaction)? > bounds.bytes;
     let until = |age| {
@@ -86,7 +87,7 @@ pub(super) fn slice(
     // First, because what is freed by it need not be freed by deleting more.
     let pruned = !made && prune(&transaction, dictionary)?;
     let deleted = !made && !pruned && deleted()?;
-    let done = made || pruned || deleted;
+    let done = made || pruned || deleted || prune_names(&transaction, dictionary)?;
     transaction.commit()?;
     Ok(if deleted && too_large {
         Slice::Cut

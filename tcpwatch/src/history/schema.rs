@@ -164,6 +164,8 @@ fn prepare(mut connection: Connection, path: &Path, access: Access) -> Result<Co
         if access == Access::Write {
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "NORMAL")?;
+            // What is deleted is overwritten where that costs no further page.
+            connection.pragma_update(None, "secure_delete", "FAST")?;
         } else {
             connection.pragma_update(None, "query_only", true)?;
         }

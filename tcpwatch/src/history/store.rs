@@ -113,6 +113,7 @@ impl Store {
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        self.dictionary.refresh(&transaction)?;
         let run = run(&transaction, record, day)?;
         if retention::was_written(&transaction, run, number(record.seq))? {
             return Ok(Written::Known);
