@@ -17,6 +17,7 @@ mod read;
 mod retention;
 mod rollup;
 mod schema;
+mod sets;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
 use crate::history::dictionary::{self, Dictionary, NAMES_PRUNED_TO, PRUNED_TO};
 use crate::history::rollup::{DAY_MS, HOUR_MS, Level, bucket_of, get, set};
+use crate::history::sets;
 
 /// Intervals that are deleted in one slice.
 const SLICE: i64 = 50;
@@ -166,7 +167,7 @@ pub(super) fn prune_names(
         return Ok(false);
     }
     set(transaction, NAMES_PRUNED_TO, first)?;
-    overwriting(transaction, || dictionary::prune_names(transaction, first))?;
+    overwriting(transaction, || sets::prune(transaction, first))?;
     dictionary.forget();
     Ok(true)
 }
