@@ -284,7 +284,7 @@ mod tests {
         while from(&mut naming, first, start).is_none() {
             assert!(Instant::now() < patience);
             tokio::time::sleep(Duration::from_millis(1)).await;
-            naming.read_all();
+            naming.catch_up();
         }
         assert_eq!(from(&mut naming, first, start), Some(Evidence::Ptr));
         // Names are believed for five minutes at least.
