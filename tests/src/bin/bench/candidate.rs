@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use aya::maps::HashMap;
 use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
@@ -9,13 +10,14 @@ use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
 use aya::{Ebpf, EbpfLoader};
 use ipnet::IpNet;
 use tcpwatch::kernel::attach::{Direction, LinkLayer};
-use tcpwatch::kernel::capacity::Capacity;
+use tcpwatch::kernel::capacity::{Capacity, SAMPLE_BYTES};
 use tcpwatch::kernel::drain::{CounterSource as _, Drain};
 use tcpwatch::kernel::load::{self, COMPARISON, Programs};
-use tcpwatch::kernel::policy::PolicySet;
+use tcpwatch::kernel::policy::{PolicySet, PortBits};
 use tcpwatch::kernel::tables::KernelTables;
 use tcpwatch::tally::Drained;
-use tcpwatch_common::{SourceKey, mapped};
+use tcpwatch_common::ports::{GROUP, GROUPS, bit};
+use tcpwatch_common::{POLICY_DNS, POLICY_QUIC, POLICY_TLS, SourceKey, mapped};
 
 use crate::sender::Sender;
 
@@ -26,16 +28,21 @@ pub const SOURCE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 /// Room for destinations, the same for all that are compared.
 pub const ROOM: u32 = 262_144;
 
+/// The name of [`Candidate::everything`].
+const EVERYTHING: &str = "tcpwatch, everything on";
+/// A port that is served; nothing is sent from it.
+const SERVED: u16 = 443;
+
 /// Drains before a measurement: tables that adapt to the number of destinations have then done so, in both generations.
 const WARM_UP_DRAINS: usize = 3;
 
 /// The only place that knows how the kernel tables are sized.
-fn capacity(destinations: u32, bans: usize) -> Capacity {
+fn capacity(destinations: u32, bans: usize, samples: u32) -> Capacity {
     Capacity {
         slots: None,
         spill: destinations,
         bans: u32::try_from(bans).unwrap(),
-        samples: 0,
+        samples,
     }
 }
 
@@ -89,13 +96,34 @@ impl Candidate {
 
     /// tcpwatch with room for so many destinations, one own source and these bans.
     pub fn tcpwatch(name: &'static str, room: u32, source: SourceKey, bans: &[IpNet]) -> Self {
-        let (programs, tables) = load::load(capacity(room, bans.len())).unwrap();
         let policy = PolicySet {
-            any_source: false,
             sources: [source].into(),
             bans: bans.into(),
             ..PolicySet::default()
         };
+        Self::with(name, capacity(room, bans.len(), 0), policy)
+    }
+
+    /// The same with everything on: served ports are left out, and DNS, TLS and QUIC are sampled.
+    pub fn everything(room: u32, source: SourceKey) -> Self {
+        let mut served = PortBits {
+            tcp: Box::new([0; GROUPS as usize]),
+            udp: Box::new([0; GROUPS as usize]),
+        };
+        for ports in [&mut served.tcp, &mut served.udp] {
+            ports[(SERVED / GROUP as u16) as usize] |= bit(SERVED);
+        }
+        let policy = PolicySet {
+            sources: [source].into(),
+            served: Some(Arc::new(served)),
+            samples: POLICY_DNS | POLICY_TLS | POLICY_QUIC,
+            ..PolicySet::default()
+        };
+        Self::with(EVERYTHING, capacity(room, 0, SAMPLE_BYTES), policy)
+    }
+
+    fn with(name: &'static str, capacity: Capacity, policy: PolicySet) -> Self {
+        let (programs, tables) = load::load(capacity).unwrap();
         let drain = Drain::new(tables, policy).unwrap();
         Self {
             name,

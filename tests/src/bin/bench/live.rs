@@ -56,6 +56,7 @@ fn case(
         Candidate::naive(SOURCE),
         Candidate::per_cpu(),
         Candidate::tcpwatch("tcpwatch", ROOM, lab_source(), &[]),
+        Candidate::everything(ROOM, lab_source()),
     ];
     for candidate in &mut candidates {
         candidate.warm_up(&sender);

@@ -108,7 +108,7 @@ pub fn compare(case: &str, series: &[Series], promise: Promise) -> Vec<Line> {
         line.over_empty = Some(over_empty);
         line.ratio = ratio;
         line.ratio_of = ratio.map(|_| "naive");
-        if *program == "tcpwatch" {
+        if program.starts_with("tcpwatch") {
             let ns = promise
                 .most_ns
                 .map(|most| Budget::at_most(most, "ns over empty", over_empty));

@@ -59,6 +59,7 @@ pub fn measure(rounds: usize) -> Vec<Line> {
         Candidate::naive(SOURCE),
         Candidate::per_cpu(),
         tcpwatch(own_v4),
+        Candidate::everything(ROOM, own_v4),
     ];
     let series = in_turn(&mut all, &gso, segmented, rounds);
     lines.extend(compare(
