@@ -15,9 +15,9 @@ use crate::fast::{get, lane, opaque, this_cpu, usual};
 use crate::front::{self, Contents, Spot};
 use crate::maps::{POLICY, SIDE_0, SIDE_1, Side};
 use crate::names::{self, DNS};
-use crate::parse::{Key, MAPPED, Parsed, headers_bytes, skb};
+use crate::parse::{Blur, Key, MAPPED, Parsed, headers_bytes, skb};
 use crate::spill::{self, NOT_BANNED};
-use crate::transport::{Opens, Transport, UDP_PAYLOAD};
+use crate::transport::{self, Transport, UDP_PAYLOAD};
 
 /// One in so many packets that find their set full takes a slot from another destination: a destination that comes late
 /// but often gets one soon, and one that comes seldom does not push others out.
@@ -68,15 +68,26 @@ pub fn packet<const RT: bool>(ctx: &TcContext, parsed: Parsed<'_>) -> u64 {
             add_word::<RT>(&raw mut (*here.lane).extra, wire.packets - 1);
         }
     }
+    let opens = opens(ctx, &parsed);
     let outcome = match parsed {
         // One branch for each generation, not a reference to one of them: with a map that the verifier does not know as a
         // constant, look-ups are no longer inlined.
         Parsed::Ip { key, transport } if word.cast_signed() < 0 => {
-            let packet = Packet { ctx, wire, transport };
+            let packet = Packet {
+                ctx,
+                wire,
+                transport,
+                opens,
+            };
             classify::<RT>(&here, key, &packet, &SIDE_1, 1, &mut duties)
         }
         Parsed::Ip { key, transport } => {
-            let packet = Packet { ctx, wire, transport };
+            let packet = Packet {
+                ctx,
+                wire,
+                transport,
+                opens,
+            };
             classify::<RT>(&here, key, &packet, &SIDE_0, 0, &mut duties)
         }
         Parsed::Not(outcome) => outcome,
@@ -113,6 +124,25 @@ struct Packet<'a> {
     ctx: &'a TcContext,
     wire: Counts,
     transport: Transport,
+    /// Which connection it opens, as [`Spot::visit`] has it.
+    opens: u64,
+}
+
+/// Which connection a packet opens. Before anything is known of its source, which may have to be forgotten, and tells connections apart.
+#[inline(always)]
+fn opens(ctx: &TcContext, parsed: &Parsed<'_>) -> u64 {
+    let Parsed::Ip { key, transport } = parsed else {
+        return 0;
+    };
+    let opens = match transport.opens {
+        transport::TCP => front::OPENS_TCP,
+        transport::QUIC => {
+            names::opens_quic(ctx, key, transport.ports, transport.offset + UDP_PAYLOAD as u32)
+                * front::OPENS_QUIC
+        }
+        _ => 0,
+    };
+    Blur::new(ctx).long(opens)
 }
 
 /// Finds the outcome in the order that docs/accounting.md gives, and counts the destination or the ban.
@@ -128,21 +158,22 @@ fn classify<const RT: bool>(
     generation: u32,
     duties: &mut u64,
 ) -> Outcome {
-    let Packet { ctx, wire, transport } = *packet;
+    let Packet {
+        ctx,
+        wire,
+        transport,
+        opens,
+    } = *packet;
     let Some(policy) = POLICY.get(generation) else {
         return Outcome::OtherSource;
-    };
-    // Before the source is forgotten, where it is: it is what tells connections apart.
-    let opens_quic = transport.opens == Opens::Quic && policy.flags & POLICY_ANY_SOURCE != 0 && {
-        names::opens_quic(ctx, key, transport.ports, transport.offset + UDP_PAYLOAD as u32) != 0
     };
     let Some(source) = source::<RT>(here, key, side, policy) else {
         return Outcome::OtherSource;
     };
-    let opens = match opens(here, ctx, key, &transport, policy.flags, opens_quic, duties) {
-        SERVED => return Outcome::Served,
-        opens => opens,
-    };
+    if look_at_ports(here, key, &transport, policy.flags, duties) {
+        return Outcome::Served;
+    }
+    *duties = Blur::new(ctx).long(*duties);
     if RT || source == 0 || wire.packets > u64::from(u16::MAX) || wire.bytes > wire.packets * MOST_BYTES {
         return behind(here, key, traffic(wire, opens), side, policy);
     }
@@ -183,22 +214,11 @@ fn classify<const RT: bool>(
     settle_behind(here, key, traffic, side, ban)
 }
 
-/// Answer of [`opens`]: the packet is an answer to a client.
-const SERVED: u64 = u64::MAX;
-
-/// Which connection the packet opens, as [`Spot::visit`] has it, or [`SERVED`]. Takes note of whether it may tell a name.
+/// Takes note of whether the packet may tell a name. True: it answers a client.
 #[inline(always)]
-fn opens(
-    here: &Here,
-    ctx: &TcContext,
-    key: &Key,
-    transport: &Transport,
-    flags: u64,
-    opens_quic: bool,
-    duties: &mut u64,
-) -> u64 {
+fn look_at_ports(here: &Here, key: &Key, transport: &Transport, flags: u64, duties: &mut u64) -> bool {
     if transport.ports == 0 {
-        return 0;
+        return false;
     }
     if flags & (POLICY_SERVED | POLICY_TLS) != 0
         && let Some(group) = names::port_group(here.word.cast_signed() < 0, transport)
@@ -207,35 +227,22 @@ fn opens(
         // What others send does not answer our clients.
         let own = key.source[2] | key.source[3] != 0;
         if flags & POLICY_SERVED != 0 && own && get!(group, served) & bit != 0 {
-            return SERVED;
+            return true;
         }
         if transport.is_tcp() && get!(group, expected) & bit != 0 {
             *duties |= LOOK;
         }
     }
-    if flags & POLICY_DNS != 0 && transport.remote_port() == DNS {
+    let asks = flags & POLICY_DNS != 0 && transport.remote_port() == DNS;
+    let opens = match transport.opens {
+        transport::TCP => POLICY_TLS,
+        transport::QUIC => POLICY_QUIC,
+        _ => 0,
+    };
+    if asks || flags & opens != 0 {
         *duties |= LOOK;
     }
-    match transport.opens {
-        Opens::Nothing => 0,
-        Opens::Tcp => {
-            if flags & POLICY_TLS != 0 {
-                *duties |= LOOK;
-            }
-            front::OPENS_TCP
-        }
-        Opens::Quic => {
-            if flags & POLICY_QUIC != 0 {
-                *duties |= LOOK;
-            }
-            let first = if flags & POLICY_ANY_SOURCE != 0 {
-                opens_quic
-            } else {
-                names::opens_quic(ctx, key, transport.ports, transport.offset + UDP_PAYLOAD as u32) != 0
-            };
-            if first { front::OPENS_QUIC } else { 0 }
-        }
-    }
+    false
 }
 
 /// What a packet adds to a destination that is not in the front table.
@@ -312,7 +319,7 @@ fn asks_for_room(here: &Here) -> bool {
 fn make_room(here: &Here, spot: &Spot, side: &Side) {
     let mut place = MaybeUninit::uninit();
     let victim = Contents::nothing(&mut place);
-    if !spot.smallest(here.cpu, victim) {
+    if !spot.smallest(here.cpu, victim) || !spot.opened(victim) {
         return;
     }
     let (destination, number) = spot.decode(here.cpu, victim);

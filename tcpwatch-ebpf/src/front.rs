@@ -126,16 +126,27 @@ macro_rules! operations {
             #[inline(never)]
             pub fn smallest(index: u32, secret: u64, into: &mut Contents) -> u32 {
                 let mut fewest = u64::MAX;
-                each!($table[index], |slot, way| {
+                each!($table[index], |slot, _way| {
                     let packed = get!(slot, packed);
                     if packed < fewest && !$free(slot) && !$banned(slot, secret) {
                         fewest = packed;
                         into.packed = packed;
-                        opened!($opened[index], way, |opened| copy_opened(opened, into));
                         $copy(slot, into);
                     }
                 });
                 u32::from(fewest != u64::MAX)
+            }
+
+            /// Copies the connections of the slot that [`smallest`] has found.
+            #[inline(never)]
+            pub fn opened(index: u32, into: &mut Contents) -> u32 {
+                each!($table[index], |slot, way| {
+                    if $difference(slot, &into.key) == 0 {
+                        opened!($opened[index], way, |opened| copy_opened(opened, into));
+                        return 1;
+                    }
+                });
+                0
             }
 
             #[inline(never)]
@@ -360,6 +371,16 @@ impl Spot {
             v4::smallest(self.index, get!(cpu, secret), into) != 0
         } else {
             v6::smallest(self.index, 0, into) != 0
+        }
+    }
+
+    /// Copies the connections of the slot that [`Self::smallest`] has copied.
+    #[inline(always)]
+    pub fn opened(&self, victim: &mut Contents) -> bool {
+        if self.is_ipv4 {
+            v4::opened(self.index, victim) != 0
+        } else {
+            v6::opened(self.index, victim) != 0
         }
     }
 

@@ -22,7 +22,7 @@ use crate::bell;
 use crate::fast::this_cpu;
 use crate::maps::{FLOWS, PORTS, QUIC_FLOWS, SAMPLES};
 use crate::parse::{Key, Parsed, header, skb};
-use crate::transport::{Opens, TCP_FLAGS, Transport, UDP_PAYLOAD, opens_tcp};
+use crate::transport::{self, TCP_FLAGS, Transport, UDP_PAYLOAD, opens_tcp};
 
 /// The port of name servers.
 pub const DNS: u16 = 53;
@@ -156,9 +156,9 @@ fn connection_ids(ctx: &TcContext, payload: u32) -> Option<Ids> {
     })
 }
 
-/// Whether an Initial is the first of its connection: OPENS or not.
+/// How many connections an Initial opens: 1 if it is the first of its connection, else 0.
 #[inline(never)]
-pub fn opens_quic(ctx: &TcContext, key: &Key, ports: u32, payload: u32) -> u32 {
+pub fn opens_quic(ctx: &TcContext, key: &Key, ports: u32, payload: u32) -> u64 {
     let local_port = u16::from_be(crate::transport::first_half(ports));
     if local_port < FIRST_CLIENT_PORT {
         return 0;
@@ -235,7 +235,7 @@ pub fn outgoing(ctx: &TcContext, parsed: Parsed<'_>, flags: u64) {
     };
     if transport.is_tcp() {
         tcp(ctx, key, &transport, flags);
-    } else if transport.opens == Opens::Quic {
+    } else if transport.opens == transport::QUIC {
         if flags & POLICY_QUIC != 0 {
             quic(ctx, key, &transport);
         }

@@ -109,6 +109,28 @@ pub fn skb(ctx: &TcContext) -> *const __sk_buff {
     ctx.as_ptr().cast()
 }
 
+/// Takes from the verifier what it knows of numbers: it would go on with each value of each of them by itself, and check what follows as
+/// often. Exclusive-or with zero, of which only the packet knows that it is zero: none has 2^31 bytes.
+#[derive(Clone, Copy)]
+pub struct Blur(u64);
+
+impl Blur {
+    #[inline(always)]
+    pub fn new(ctx: &TcContext) -> Self {
+        Self(0_u64.wrapping_sub(u64::from(ctx.len() >> 31)))
+    }
+
+    #[inline(always)]
+    pub const fn long(self, number: u64) -> u64 {
+        number ^ self.0
+    }
+
+    #[inline(always)]
+    pub const fn word(self, number: u32) -> u32 {
+        number ^ self.0 as u32
+    }
+}
+
 /// The first `N` words of the header at `offset`, of which `bytes` must be there; none: not there.
 #[inline(always)]
 pub fn header<const DIRECT: bool, const N: usize>(
@@ -246,7 +268,10 @@ fn ipv4<'k, const DIRECT: bool>(ctx: &TcContext, offset: u32, slot: &'k mut Slot
         source: [0, 0, MAPPED, source],
         ifindex: ifindex(ctx),
     });
-    Parsed::Ip { key, transport }
+    Parsed::Ip {
+        key,
+        transport: transport.blurred(Blur::new(ctx)),
+    }
 }
 
 /// Whether an IPv4 packet with this fragment field has what the protocol's header is in.
@@ -305,7 +330,10 @@ fn ipv6<'k, const DIRECT: bool>(ctx: &TcContext, offset: u32, slot: &'k mut Slot
     let Some(transport) = transport else {
         return Parsed::OutOfReach;
     };
-    Parsed::Ip { key, transport }
+    Parsed::Ip {
+        key,
+        transport: transport.blurred(Blur::new(ctx)),
+    }
 }
 
 /// The number of the interface that the packet leaves through.

@@ -5,7 +5,7 @@ use core::mem::MaybeUninit;
 use aya_ebpf::programs::TcContext;
 use network_types::ip::IpProto;
 
-use crate::parse::header;
+use crate::parse::{Blur, header};
 
 /// IPv6 headers between the fixed one and the transport header that are followed.
 const MOST_EXTENSIONS: u32 = 4;
@@ -26,15 +26,12 @@ const VERSION_1: u32 = 1;
 /// QUIC version 2 (RFC 9369 section 3.1).
 const VERSION_2: u32 = 0x6b33_43cf;
 
-/// What a packet may open.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Opens {
-    Nothing,
-    /// A TCP connection.
-    Tcp,
-    /// A QUIC connection, if it is the first Initial of a client.
-    Quic,
-}
+/// A packet opens nothing.
+pub const NOTHING: u32 = 0;
+/// A TCP connection.
+pub const TCP: u32 = 1;
+/// A QUIC connection, if it is the first Initial of a client.
+pub const QUIC: u32 = 2;
 
 /// What is behind the IP headers.
 #[derive(Clone, Copy)]
@@ -45,7 +42,8 @@ pub struct Transport {
     pub offset: u32,
     /// Source port in the first half, destination port in the second, as they lie in memory; 0: there are none to be read.
     pub ports: u32,
-    pub opens: Opens,
+    /// [`NOTHING`], [`TCP`] or [`QUIC`].
+    pub opens: u32,
     /// Where the packet ends, by its own account: Ethernet may have more, to be long enough.
     pub end: u32,
 }
@@ -58,8 +56,20 @@ impl Transport {
             protocol,
             offset,
             ports: 0,
-            opens: Opens::Nothing,
+            opens: NOTHING,
             end,
+        }
+    }
+
+    /// The same, of which the verifier knows nothing.
+    #[inline(always)]
+    pub const fn blurred(self, blur: Blur) -> Self {
+        Self {
+            protocol: blur.word(self.protocol as u32) as u8,
+            offset: blur.word(self.offset),
+            ports: blur.word(self.ports),
+            opens: blur.word(self.opens),
+            end: blur.word(self.end),
         }
     }
 
@@ -126,7 +136,7 @@ pub fn read<const DIRECT: bool>(ctx: &TcContext, protocol: u8, offset: u32, end:
                 at.byte_add(TCP_FLAGS).cast::<u8>().read_volatile()
             };
             if opens_tcp(flags) {
-                transport.opens = Opens::Tcp;
+                transport.opens = TCP;
             }
         } else if DIRECT && ctx.len() >= offset + TCP_TO_FLAGS {
             return None;
@@ -144,7 +154,7 @@ pub fn read<const DIRECT: bool>(ctx: &TcContext, protocol: u8, offset: u32, end:
             };
             let [first, a, b, c] = payload.to_ne_bytes();
             if is_initial(first, u32::from_ne_bytes([a, b, c, last])) {
-                transport.opens = Opens::Quic;
+                transport.opens = QUIC;
             }
         } else if let Some(at) = header::<DIRECT, 4>(ctx, offset, UDP_PAYLOAD as u32, &mut copy) {
             if DIRECT && ctx.len() >= offset + UDP_TO_VERSION {
