@@ -60,14 +60,14 @@ const ID_WORDS: usize = size_of::<FlowId>() / size_of::<u32>();
 
 /// The identity of a flow, word by word: the compiler would clear and copy it byte by byte.
 #[inline(always)]
-fn identity<'a>(
-    place: &'a mut MaybeUninit<FlowId>,
+fn identity(
+    place: &mut MaybeUninit<FlowId>,
     local: [u32; 4],
     remote: [u32; 4],
     ports: u32,
     protocol: u8,
     token: u64,
-) -> &'a FlowId {
+) -> &FlowId {
     let words = place.as_mut_ptr().cast::<u32>();
     let put = |index: usize, word: u32| {
         // SAFETY: inside the place, aligned for words.
@@ -568,12 +568,13 @@ fn may_sample(cpu: *mut Cpu) -> bool {
 
 /// Keeps the compiler from knowing a number's bounds, so that it checks them where the verifier can see it.
 #[inline(always)]
-fn bounded(mut number: u32) -> u32 {
+fn bounded(number: u32) -> u32 {
+    let mut wide = u64::from(number);
     // SAFETY: assigns a register to itself.
     unsafe {
-        asm!("{0} = {0}", inlateout(reg) number, options(pure, nomem, nostack, preserves_flags));
+        asm!("{0} = {0}", inlateout(reg) wide, options(pure, nomem, nostack, preserves_flags));
     }
-    number
+    wide as u32
 }
 
 #[inline(always)]
