@@ -28,7 +28,7 @@ const MACHINE: [&str; 13] = [
     "-smp",
     "2",
     "-m",
-    "1024",
+    "2G",
     "-nodefaults",
     "-display",
     "none",
