@@ -4,7 +4,7 @@ use crate::Address;
 
 /// What a sample is of.
 #[repr(u32)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SampleKind {
     /// A name server's answer by UDP.
     DnsUdp = 0,
@@ -28,8 +28,6 @@ pub struct SampleHead {
     pub payload_bytes: u32,
     /// TCP: place of the first of them in the stream, 0 being the first after the handshake.
     pub offset: u32,
-    /// Payload of each datagram that a super-packet becomes; 0: it is one datagram.
-    pub segment_bytes: u32,
     /// This host's port and the other's, as they lie in the packet.
     pub local_port: [u8; 2],
     /// See `local_port`.
@@ -103,9 +101,9 @@ pub struct Sampling {
 }
 
 const _: () = {
-    assert!(size_of::<SampleHead>() == 56);
+    assert!(size_of::<SampleHead>() == 52);
     assert!(size_of::<FlowId>() == 48 && align_of::<FlowId>() == 8);
     assert!(size_of::<FlowState>() == 16);
     assert!(size_of::<Sampling>() == 32);
-    assert!(size_of::<Sample<SHORT_BYTES>>() == 56 + SHORT_BYTES);
+    assert!(size_of::<Sample<SHORT_BYTES>>() == 52 + SHORT_BYTES);
 };

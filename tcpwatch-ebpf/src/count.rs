@@ -1,10 +1,9 @@
 //! The long way: from a key to exactly one bucket of the current generation, whatever the packet.
 
-use core::mem::MaybeUninit;
 use core::num::NonZeroU32;
 
 use aya_ebpf::programs::TcContext;
-use tcpwatch_common::front::{Cpu, Lane, MOST_BYTES, PACKET, SOURCE_NUMBERS, SOURCE_SHIFT, Usual, unpack};
+use tcpwatch_common::front::{Cpu, Lane, MOST_BYTES, PACKET, SOURCE_NUMBERS, SOURCE_SHIFT, Usual};
 use tcpwatch_common::{
     Counts, Outcome, POLICY_ANY_SOURCE, POLICY_DNS, POLICY_QUIC, POLICY_SERVED, POLICY_TLS, Policy, Traffic,
     gso, ports,
@@ -12,7 +11,7 @@ use tcpwatch_common::{
 
 use crate::atomic;
 use crate::fast::{get, lane, opaque, this_cpu, usual};
-use crate::front::{self, Contents, Spot};
+use crate::front::{self, Spot};
 use crate::maps::{POLICY, SIDE_0, SIDE_1, Side};
 use crate::names::{self, DNS};
 use crate::parse::{Blur, Key, MAPPED, Parsed, headers_bytes, skb};
@@ -24,22 +23,22 @@ use crate::transport::{self, Transport, UDP_PAYLOAD};
 const ADMISSION: u64 = 16;
 
 /// Set in the answer of [`packet`], beside the word of its generation, where the word has nothing: the front table must be seen to
-/// ([`settle`]).
+/// ([`crate::settle`]).
 pub const SETTLE: u64 = 1 << 40;
 /// The same: it may tell a name ([`names::outgoing`]).
 pub const LOOK: u64 = 1 << 41;
 
 /// Where a packet is counted.
-struct Here {
-    cpu: *mut Cpu,
-    lane: *mut Lane,
-    usual: *mut Usual,
-    word: u64,
+pub struct Here {
+    pub cpu: *mut Cpu,
+    pub lane: *mut Lane,
+    pub usual: *mut Usual,
+    pub word: u64,
 }
 
 impl Here {
     #[inline(always)]
-    fn new(cpu: *mut Cpu, word: u64) -> Self {
+    pub fn new(cpu: *mut Cpu, word: u64) -> Self {
         Self {
             cpu,
             lane: lane(cpu, word),
@@ -70,17 +69,6 @@ pub fn packet<const RT: bool>(ctx: &TcContext, parsed: Parsed<'_>) -> u64 {
     }
     let opens = opens(ctx, &parsed);
     let outcome = match parsed {
-        // One branch for each generation, not a reference to one of them: with a map that the verifier does not know as a
-        // constant, look-ups are no longer inlined.
-        Parsed::Ip { key, transport } if word.cast_signed() < 0 => {
-            let packet = Packet {
-                ctx,
-                wire,
-                transport,
-                opens,
-            };
-            classify::<RT>(&here, key, &packet, &SIDE_1, 1, &mut duties)
-        }
         Parsed::Ip { key, transport } => {
             let packet = Packet {
                 ctx,
@@ -88,7 +76,13 @@ pub fn packet<const RT: bool>(ctx: &TcContext, parsed: Parsed<'_>) -> u64 {
                 transport,
                 opens,
             };
-            classify::<RT>(&here, key, &packet, &SIDE_0, 0, &mut duties)
+            // One branch for each generation, not a reference to one of them: with a map that the verifier does not know as a
+            // constant, look-ups are no longer inlined.
+            if word.cast_signed() < 0 {
+                classify::<RT>(&here, key, &packet, &SIDE_1, 1, &mut duties)
+            } else {
+                classify::<RT>(&here, key, &packet, &SIDE_0, 0, &mut duties)
+            }
         }
         Parsed::Not(outcome) => outcome,
         // The copying parser reaches everything.
@@ -137,7 +131,7 @@ fn opens(ctx: &TcContext, parsed: &Parsed<'_>) -> u64 {
     let opens = match transport.opens {
         transport::TCP => front::OPENS_TCP,
         transport::QUIC => {
-            names::opens_quic(ctx, key, transport.ports, transport.offset + UDP_PAYLOAD as u32)
+            names::initial::opens(ctx, key, transport.ports, transport.offset + UDP_PAYLOAD as u32)
                 * front::OPENS_QUIC
         }
         _ => 0,
@@ -221,7 +215,7 @@ fn look_at_ports(here: &Here, key: &Key, transport: &Transport, flags: u64, duti
         return false;
     }
     if flags & (POLICY_SERVED | POLICY_TLS) != 0
-        && let Some(group) = names::port_group(here.word.cast_signed() < 0, transport)
+        && let Some(group) = names::flow::port_group(here.word.cast_signed() < 0, transport)
     {
         let bit = ports::bit(transport.local_port());
         // What others send does not answer our clients.
@@ -278,7 +272,7 @@ fn settle_behind(here: &Here, key: &Key, traffic: Traffic, side: &Side, ban: u32
 
 /// The number of the packet's source; 0: one without a number. None: not ours.
 #[inline(always)]
-fn source<const RT: bool>(here: &Here, key: &mut Key, side: &Side, policy: &Policy) -> Option<u32> {
+pub fn source<const RT: bool>(here: &Here, key: &mut Key, side: &Side, policy: &Policy) -> Option<u32> {
     let usual = here.usual;
     if !RT
         && key.source[3] == get!(usual, source4)
@@ -312,106 +306,6 @@ fn asks_for_room(here: &Here) -> bool {
         (*here.lane).missed
     };
     missed.is_multiple_of(ADMISSION)
-}
-
-/// Moves the destination with the fewest packets from a full set to the spill, so that the next one that comes takes its slot.
-#[inline(always)]
-fn make_room(here: &Here, spot: &Spot, side: &Side) {
-    let mut place = MaybeUninit::uninit();
-    let victim = Contents::nothing(&mut place);
-    if !spot.smallest(here.cpu, victim) || !spot.opened(victim) {
-        return;
-    }
-    let (destination, number) = spot.decode(here.cpu, victim);
-    if let Some(key) = key_of(side, destination, number)
-        && spill::put(side, here.lane, key.flow(), held(victim))
-        && spot.release(victim)
-    {
-        // SAFETY: this CPU's totals.
-        unsafe { (*here.lane).evicted += 1 };
-    }
-}
-
-/// What a slot has counted.
-#[inline(always)]
-fn held(slot: &Contents) -> Traffic {
-    Traffic {
-        counts: unpack(slot.packed),
-        tcp_connections: u64::from(slot.opened.tcp),
-        quic_connections: u64::from(slot.opened.quic),
-    }
-}
-
-/// The whole key of a destination that has a slot.
-#[inline(always)]
-fn key_of(side: &Side, destination: [u32; 4], number: u32) -> Option<Key> {
-    let words = side.numbers.get_ptr(number)?.cast::<u32>();
-    // SAFETY: a SourceKey is five words of a map value.
-    let word = |index| unsafe { words.add(index).read_volatile() };
-    Some(Key {
-        destination,
-        source: [word(0), word(1), word(2), word(3)],
-        ifindex: word(4),
-    })
-}
-
-/// Sees to the front table after a packet, in the generation of `word`: empties counters that it has filled, its slot's and
-/// those of the short way's totals, or gives its set a free slot.
-#[inline(always)]
-pub fn settle(parsed: Parsed<'_>, word: u64) {
-    let Some(cpu) = this_cpu() else { return };
-    let here = Here::new(cpu, word);
-    // SAFETY: this CPU's totals.
-    unsafe {
-        let (lane, usual) = (here.lane, here.usual);
-        (*lane).seen.add(unpack((*usual).seen));
-        (*usual).seen = 0;
-        (*lane).outcomes[Outcome::Counted as usize].add(unpack((*usual).counted));
-        (*usual).counted = 0;
-        (*lane).outcomes[Outcome::Served as usize].add(unpack((*usual).served));
-        (*usual).served = 0;
-    }
-    match parsed {
-        Parsed::Ip { key, .. } if word.cast_signed() < 0 => settle_slot(&here, key, &SIDE_1, 1),
-        Parsed::Ip { key, .. } => settle_slot(&here, key, &SIDE_0, 0),
-        Parsed::Not(_) | Parsed::OutOfReach => {}
-    }
-}
-
-#[inline(always)]
-fn settle_slot(here: &Here, key: &mut Key, side: &Side, generation: u32) {
-    if let Some(policy) = POLICY.get(generation)
-        && let Some(source) = source::<false>(here, key, side, policy)
-    {
-        let spot = Spot::new(here.cpu, here.word, key, source);
-        let mut place = MaybeUninit::uninit();
-        let full = Contents::nothing(&mut place);
-        match spot.take(full) {
-            front::NO_ROOM => make_room(here, &spot, side),
-            front::HELD => {}
-            verdict => empty_slot(here, verdict, held(full), key, side, policy),
-        }
-    }
-}
-
-/// Moves what a full slot had counted to the tables behind. What they have no room for is lost as `overflow`, not from the
-/// totals.
-#[inline(always)]
-fn empty_slot(here: &Here, verdict: u32, traffic: Traffic, key: &Key, side: &Side, policy: &Policy) {
-    let counts = traffic.counts;
-    if verdict == front::BANNED_SLOT {
-        let ban = spill::ban(side, policy, key);
-        if ban != NOT_BANNED {
-            spill::add_to_ban(side, ban, counts);
-        }
-    } else if !spill::put(side, here.lane, key.flow(), traffic) {
-        // SAFETY: this CPU's totals.
-        unsafe {
-            let outcomes = &raw mut (*here.lane).outcomes;
-            (*outcomes)[Outcome::Counted as usize].subtract(counts);
-            (*outcomes)[Outcome::Overflow as usize].add(counts);
-        }
-    }
 }
 
 /// Packets and bytes as they leave the device.

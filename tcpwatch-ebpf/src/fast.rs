@@ -20,7 +20,7 @@ use crate::parse::{begins_transport, ifindex, skb};
 use crate::transport::{self, TCP_FLAGS, TCP_TO_FLAGS, UDP_PAYLOAD, UDP_TO_VERSION};
 
 /// Version 4, five words: no options.
-const VERSION_IHL: u8 = 0x45;
+pub const VERSION_IHL: u8 = 0x45;
 /// Bytes of a transport header, and of what may be a QUIC packet, that are looked at.
 const TRANSPORT: usize = TCP_TO_FLAGS as usize;
 const _: () = assert!(TRANSPORT >= UDP_TO_VERSION as usize);
@@ -50,6 +50,17 @@ pub fn opaque<T>(mut pointer: *mut T) -> *mut T {
     pointer
 }
 
+/// Keeps the compiler from knowing a number's bounds, so that it checks them where the verifier can see it.
+#[inline(always)]
+pub fn unknown(number: u32) -> u32 {
+    let mut wide = u64::from(number);
+    // SAFETY: assigns a register to itself.
+    unsafe {
+        asm!("{0} = {0}", inlateout(reg) wide, options(pure, nomem, nostack, preserves_flags));
+    }
+    wide as u32
+}
+
 /// What this CPU counts in.
 #[inline(always)]
 pub fn this_cpu() -> Option<*mut Cpu> {
@@ -74,6 +85,7 @@ macro_rules! load {
         unsafe { ($at as *const $type).read_volatile() }
     };
 }
+pub(crate) use load;
 
 /// A frame with an Ethernet header, no tag in it.
 #[inline(always)]
@@ -401,39 +413,4 @@ unsafe fn add_two(outcome: *mut u64, seen: *mut u64, increment: u64) -> u64 {
         seen.write_volatile(total);
         total
     }
-}
-
-/// Whether an incoming packet may be from a name server, as far as that is seen where it lies: its header at `OFFSET`.
-#[inline(always)]
-pub fn may_answer<const OFFSET: usize>(ctx: &TcContext) -> bool {
-    let start = ctx.data();
-    if start + OFFSET + Ipv6Hdr::LEN + size_of::<u16>() > ctx.data_end() {
-        // Too short, or not all of it where it can be read.
-        return ctx.len() as usize >= OFFSET + Ipv4Hdr::LEN + UDP_PAYLOAD;
-    }
-    let kind = if OFFSET == 0 {
-        // SAFETY: a context field; the verifier turns it into a load from the socket buffer.
-        unsafe { (*skb(ctx)).protocol as u16 }
-    } else {
-        load!(start + offset_of!(EthHdr, ether_type), u16)
-    };
-    let header = start + OFFSET;
-    let (protocol, port) = if kind == EtherType::Ipv4 as u16 {
-        if load!(header, u8) != VERSION_IHL {
-            return true;
-        }
-        (
-            load!(header + offset_of!(Ipv4Hdr, proto), u8),
-            load!(header + Ipv4Hdr::LEN, u16),
-        )
-    } else if kind == EtherType::Ipv6 as u16 {
-        let protocol = load!(header + offset_of!(Ipv6Hdr, next_hdr), u8);
-        if transport::is_extension(protocol) {
-            return true;
-        }
-        (protocol, load!(header + Ipv6Hdr::LEN, u16))
-    } else {
-        return kind == EtherType::Ieee8021q as u16 || kind == EtherType::Ieee8021ad as u16;
-    };
-    port == DNS.to_be() && (protocol == IpProto::Udp as u8 || protocol == IpProto::Tcp as u8)
 }

@@ -22,6 +22,7 @@ mod front;
 mod maps;
 mod names;
 mod parse;
+mod settle;
 mod spill;
 mod transport;
 
@@ -63,7 +64,7 @@ pub fn tcpwatch_l3_rt(ctx: TcContext) -> i32 {
 /// For what comes in by devices with an Ethernet header: looks at name servers' answers.
 #[classifier]
 pub fn tcpwatch_l2_in(ctx: TcContext) -> i32 {
-    if fast::may_answer::<{ EthHdr::LEN }>(&ctx) {
+    if names::dns::may_answer::<{ EthHdr::LEN }>(&ctx) {
         incoming::<true>(&ctx);
     }
     TC_ACT_UNSPEC
@@ -72,7 +73,7 @@ pub fn tcpwatch_l2_in(ctx: TcContext) -> i32 {
 /// As `tcpwatch_l2_in`, for devices whose packets begin with the IP header.
 #[classifier]
 pub fn tcpwatch_l3_in(ctx: TcContext) -> i32 {
-    if fast::may_answer::<0>(&ctx) {
+    if names::dns::may_answer::<0>(&ctx) {
         incoming::<false>(&ctx);
     }
     TC_ACT_UNSPEC
@@ -131,7 +132,7 @@ fn copying<const ETHERNET: bool, const RT: bool>(ctx: &TcContext) -> u64 {
 
 #[inline(never)]
 fn settle<const ETHERNET: bool>(ctx: &TcContext, word: u64) {
-    count::settle(parse::<ETHERNET, false>(ctx, &mut Slot::uninit()), word);
+    settle::after(parse::<ETHERNET, false>(ctx, &mut Slot::uninit()), word);
 }
 
 #[inline(never)]
@@ -144,7 +145,7 @@ fn outgoing<const ETHERNET: bool>(ctx: &TcContext, word: u64) {
 
 #[inline(never)]
 fn incoming<const ETHERNET: bool>(ctx: &TcContext) {
-    names::incoming(ctx, parse::<ETHERNET, false>(ctx, &mut Slot::uninit()));
+    names::dns::incoming(ctx, parse::<ETHERNET, false>(ctx, &mut Slot::uninit()));
 }
 
 #[inline(always)]

@@ -10,7 +10,8 @@ use crate::parse::{Blur, header};
 /// IPv6 headers between the fixed one and the transport header that are followed.
 const MOST_EXTENSIONS: u32 = 4;
 
-const SYN: u8 = 0x02;
+/// Opens a connection, or answers that.
+pub const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
 /// Bytes of a TCP header up to its flags.
 pub const TCP_TO_FLAGS: u32 = 14;

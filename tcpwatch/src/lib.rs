@@ -13,6 +13,7 @@ pub mod pipeline;
 pub mod record;
 pub mod recording;
 pub mod report;
+pub mod sample;
 pub mod schedule;
 pub mod sink;
 pub mod tally;

@@ -25,43 +25,9 @@ mod reader;
 mod table;
 
 pub use book::Book;
-
 pub use observer::{Counters, Observer};
 
-/// What a sample is a piece of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SampleKind {
-    /// An answer received by UDP from the name server, which is the remote side.
-    DnsUdp,
-    /// A piece of what the name server sent on a TCP connection.
-    DnsTcp,
-    /// A piece of what was sent first on a TCP connection that this host opened.
-    Tls,
-    /// A datagram sent that begins with a QUIC Initial.
-    Quic,
-}
-
-/// One packet's payload.
-#[derive(Clone, Copy, Debug)]
-pub struct Sample<'a> {
-    /// What it is a piece of.
-    pub kind: SampleKind,
-    /// This host's address.
-    pub local: IpAddr,
-    /// This host's port.
-    pub local_port: u16,
-    /// The other side's address.
-    pub remote: IpAddr,
-    /// The other side's port.
-    pub remote_port: u16,
-    /// TCP: the place of the payload's first byte in its direction's stream, 0 for the first after the handshake.
-    /// UDP: without meaning.
-    pub offset: u32,
-    /// Of TCP or UDP, as far as it was taken.
-    pub payload: &'a [u8],
-    /// Whether the packet had more than `payload`.
-    pub cut: bool,
-}
+pub use crate::sample::{Sample, SampleKind};
 
 /// What was learnt.
 #[derive(Clone, Debug, PartialEq, Eq)]

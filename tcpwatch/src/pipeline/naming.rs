@@ -5,16 +5,16 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tcpwatch_common::names::{SampleKind as Kind, Sampling};
+use tcpwatch_common::names::Sampling;
 use tcpwatch_common::{POLICY_DNS, POLICY_QUIC, POLICY_TLS};
 
 use crate::config::names::NameSources;
 use crate::enrich::names::book::{Limits, MOST_NAMES};
 use crate::enrich::names::ptr::{Lookups, Pace, System, SystemError};
-use crate::enrich::names::{Book, Finding, Observer, Sample, SampleKind};
+use crate::enrich::names::{Book, Finding, Observer};
 use crate::kernel::load::{LoadError, Programs};
 use crate::kernel::policy::{PolicySet, to_ip};
-use crate::kernel::samples::{RawSample, Samples};
+use crate::kernel::samples::Samples;
 use crate::record::{Evidence, Names};
 
 /// Samples that are read between two looks at the clock.
@@ -119,9 +119,9 @@ impl Naming {
         let begun = Instant::now();
         loop {
             let now = Instant::now();
-            let more = samples.read(AT_A_TIME, |raw| {
+            let more = samples.read(AT_A_TIME, |sample| {
                 *read += 1;
-                for finding in observer.observe(sample(&raw), now) {
+                for finding in observer.observe(sample, now) {
                     book.learn(whose(finding, own, any_source), now);
                 }
             });
@@ -182,24 +182,6 @@ impl Naming {
         if self.samples.is_some() {
             tracing::info!("names: {} samples read, {} dropped", self.read, sampling.dropped);
         }
-    }
-}
-
-const fn sample<'a>(raw: &RawSample<'a>) -> Sample<'a> {
-    Sample {
-        kind: match raw.kind {
-            Kind::DnsUdp => SampleKind::DnsUdp,
-            Kind::DnsTcp => SampleKind::DnsTcp,
-            Kind::Tls => SampleKind::Tls,
-            Kind::Quic => SampleKind::Quic,
-        },
-        local: raw.local,
-        local_port: raw.local_port,
-        remote: raw.remote,
-        remote_port: raw.remote_port,
-        offset: raw.offset,
-        payload: raw.payload,
-        cut: raw.cut,
     }
 }
 
