@@ -281,14 +281,7 @@ impl Attacher {
                 Ok(programs.contains(&attachment.program_id))
             }
             Hook::Clsact => {
-                let filters = self
-                    .filters(ifindex, attachment.direction)
-                    .await
-                    .map_err(|source| AttachError::Filters {
-                        interface: interface.to_owned(),
-                        step: "list",
-                        source,
-                    })?;
+                let filters = self.filters(interface, ifindex, attachment.direction).await?;
                 Ok(filters.iter().any(is_ours))
             }
         }

@@ -6,8 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-use aya::programs::tc;
-use aya::programs::tc::{NlOptions, TcAttachOptions, TcHandle};
+use aya::programs::tc::{self, NlOptions, TcAttachOptions, TcHandle};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
@@ -80,22 +79,13 @@ impl Attacher {
         ifindex: u32,
         direction: Direction,
     ) -> Result<Vec<Position>, AttachError> {
-        let filters_error = |step| {
-            move |source| AttachError::Filters {
-                interface: interface.to_owned(),
-                step,
-                source,
-            }
-        };
         let mut foreign = Vec::new();
-        for filter in self
-            .filters(ifindex, direction)
-            .await
-            .map_err(filters_error("list"))?
-        {
+        for filter in self.filters(interface, ifindex, direction).await? {
             if is_ours(&filter) {
                 tracing::info!("{interface}: removing the filter that a killed tcpwatch left behind");
-                self.remove(filter).await.map_err(filters_error("clean up"))?;
+                self.remove(filter)
+                    .await
+                    .map_err(filters_error(interface, "clean up"))?;
             } else {
                 foreign.push(Position::of(&filter));
             }
@@ -110,14 +100,7 @@ impl Attacher {
         ifindex: u32,
         direction: Direction,
     ) -> Result<Vec<Position>, AttachError> {
-        let filters = self
-            .filters(ifindex, direction)
-            .await
-            .map_err(|source| AttachError::Filters {
-                interface: interface.to_owned(),
-                step: "list",
-                source,
-            })?;
+        let filters = self.filters(interface, ifindex, direction).await?;
         Ok(filters
             .iter()
             .filter(|filter| !is_ours(filter))
@@ -128,15 +111,20 @@ impl Attacher {
     /// The filters on one of the interface's hooks.
     pub(super) async fn filters(
         &self,
+        interface: &str,
         ifindex: u32,
         direction: Direction,
-    ) -> Result<Vec<TcMessage>, rtnetlink::Error> {
+    ) -> Result<Vec<TcMessage>, AttachError> {
         let ask = self.netlink.traffic_filter(ifindex.cast_signed()).get();
         let ask = match direction {
             Direction::Egress => ask.egress(),
             Direction::Ingress => ask.ingress(),
         };
-        let filters: Vec<TcMessage> = ask.execute().try_collect().await?;
+        let filters: Vec<TcMessage> = ask
+            .execute()
+            .try_collect()
+            .await
+            .map_err(filters_error(interface, "list"))?;
         // The kernel lists each chain's priorities, too: those have no handle and are no filters.
         Ok(filters
             .into_iter()
@@ -161,7 +149,17 @@ impl Attacher {
     }
 }
 
-/// Adds the qdisc that classic egress filters hang on. One that is there already is used; ours is never removed again,
+/// What turns a failure of netlink into one that says what was being done with an interface's filters.
+fn filters_error(interface: &str, step: &'static str) -> impl FnOnce(rtnetlink::Error) -> AttachError {
+    let interface = interface.to_owned();
+    move |source| AttachError::Filters {
+        interface,
+        step,
+        source,
+    }
+}
+
+/// Adds the qdisc that classic filters hang on. One that is there already is used; ours is never removed again,
 /// because others may have come to rely on it.
 fn add_clsact(interface: &str) -> Result<(), AttachError> {
     match tc::qdisc_add_clsact(interface) {
