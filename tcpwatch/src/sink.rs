@@ -160,7 +160,7 @@ fn by_address(record: &Record) -> Vec<Sent<'_>> {
     let mut place_of = HashMap::with_capacity(record.destinations.len());
     for row in &record.destinations {
         let (amount, names) = (Amount::of(row), row.names.as_deref());
-        let at = *place_of.entry(row.address).or_insert(sent.len());
+        let at = *place_of.entry(&row.address).or_insert(sent.len());
         match sent.get_mut(at) {
             Some(sent) => {
                 sent.amount.add(amount);

@@ -118,6 +118,5 @@ fn a_record_as_a_whole_takes_as_much_as_it_is_long() {
 fn a_table_takes_few_bytes_for_each_destination() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let (most, _) = way_out(Format::Table, MANY);
-    // Of which 8 are for where its names are.
-    assert!(most < 96 * MANY, "{most} bytes");
+    assert!(most < 80 * MANY, "{most} bytes");
 }
