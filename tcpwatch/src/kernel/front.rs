@@ -1,17 +1,20 @@
 //! The front table from this side: mapped memory. Which region each CPU counts in, and what is in it.
 
+mod contents;
+
 use std::io;
 use std::ops::Range;
 
 use aya::Ebpf;
 use tcpwatch_common::front::{
-    BANNED, Cpu, IN_USE, Lane, NO_REGION, ODD, Opened, OpenedSet, SHIFT_AT, SOURCE_NUMBERS, SOURCE_SHIFT,
-    Set4, Set6, Usual, Usual6, WAYS, unpack,
+    BANNED, Cpu, IN_USE, Lane, NO_REGION, ODD, OpenedSet, SHIFT_AT, SOURCE_SHIFT, Set4, Set6, Usual, Usual6,
+    WAYS, unpack,
 };
 use tcpwatch_common::names::Sampling;
 use tcpwatch_common::ports::{ALL_GROUPS, GROUPS, PortGroup, group};
-use tcpwatch_common::{Address, Counts, FlowKey, Outcome, SourceKey, Totals, Traffic, mapped};
+use tcpwatch_common::{Address, Outcome, SourceKey, Totals};
 
+pub use self::contents::{Contents, Numbers};
 use super::capacity::{Fill, Sizing};
 use super::drain::Generation;
 use super::multiplier;
@@ -41,18 +44,6 @@ impl Layout {
     fn region(&self, position: usize, generation: Generation) -> u32 {
         ((position * 2 + generation.index()) as u32) << self.bits
     }
-}
-
-/// Own sources by their numbers in a generation's slots.
-pub type Numbers = Vec<SourceKey>;
-
-/// What a generation's front table holds.
-#[derive(Debug, Default)]
-pub struct Contents {
-    /// Counted destinations.
-    pub destinations: Vec<(FlowKey, Traffic)>,
-    /// Banned destinations.
-    pub banned: Vec<(Address, Counts)>,
 }
 
 /// The mapped tables.
@@ -275,38 +266,16 @@ impl Front {
 
     fn read4(&self, set: usize, numbers: &Numbers, contents: &mut Contents) {
         let slots = self.v4.copy(set).slots;
-        if slots.iter().all(|slot| slot.key == 0) {
-            return;
-        }
-        let opened = self.opened4.copy(set).slots;
-        for (slot, opened) in slots.into_iter().zip(opened).filter(|(slot, _)| slot.key != 0) {
-            let key = slot.key ^ self.secret;
-            let number = (key >> SOURCE_SHIFT) as u32 & (SOURCE_NUMBERS - 1);
-            let address = mapped((key as u32).to_be_bytes());
-            contents.add(
-                address,
-                key & BANNED != 0,
-                numbers.get(number as usize),
-                (slot.packed, opened),
-            );
+        // An empty set's connections are not looked at.
+        if slots.iter().any(|slot| slot.key != 0) {
+            contents.add_set4(slots, self.opened4.copy(set), self.secret, numbers);
         }
     }
 
     fn read6(&self, set: usize, numbers: &Numbers, contents: &mut Contents) {
         let slots = self.v6.copy(set).slots;
-        if slots.iter().all(|slot| slot.tag == 0) {
-            return;
-        }
-        let opened = self.opened6.copy(set).slots;
-        for (slot, opened) in slots.into_iter().zip(opened).filter(|(slot, _)| slot.tag != 0) {
-            let number = slot.tag as u32 & (SOURCE_NUMBERS - 1);
-            let address = address(slot.destination);
-            contents.add(
-                address,
-                slot.tag & BANNED != 0,
-                numbers.get(number as usize),
-                (slot.packed, opened),
-            );
+        if slots.iter().any(|slot| slot.tag != 0) {
+            contents.add_set6(slots, self.opened6.copy(set), numbers);
         }
     }
 
@@ -378,35 +347,6 @@ impl Front {
     }
 }
 
-impl Contents {
-    fn add(
-        &mut self,
-        destination: Address,
-        banned: bool,
-        source: Option<&SourceKey>,
-        (packed, opened): (u64, Opened),
-    ) {
-        let counts = unpack(packed);
-        if counts == Counts::default() {
-            // Emptied on the way, when it was full, with its connections.
-        } else if banned {
-            self.banned.push((destination, counts));
-        } else if let Some(source) = source {
-            let key = FlowKey {
-                destination,
-                source: source.address,
-                ifindex: source.ifindex,
-            };
-            let traffic = Traffic {
-                counts,
-                tcp_connections: opened.tcp.into(),
-                quic_connections: opened.quic.into(),
-            };
-            self.destinations.push((key, traffic));
-        }
-    }
-}
-
 /// So that all CPUs together wake the daemon some eight times before the spill is full, as bits.
 fn spill_step(room: u32, cpus: u32) -> u64 {
     let step = (room / 8 / cpus.max(1)).max(1);
@@ -420,12 +360,4 @@ fn words(address: Address) -> [u64; 2] {
         u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
         u64::from_ne_bytes([i, j, k, l, m, n, o, p]),
     ]
-}
-
-fn address(words: [u64; 2]) -> Address {
-    let mut address = Address::default();
-    for (bytes, word) in address.chunks_exact_mut(8).zip(words) {
-        bytes.copy_from_slice(&word.to_ne_bytes());
-    }
-    address
 }
