@@ -5,6 +5,7 @@ pub mod choice;
 mod error;
 mod follow;
 mod greeting;
+mod intervals;
 mod naming;
 mod outputs;
 pub mod periodic;
@@ -17,14 +18,13 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tcpwatch_common::names::Sampling;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use self::assemble::{Identity, Interval};
+use self::assemble::Identity;
 use self::choice::choose_first;
 pub use self::error::PipelineError;
-use self::naming::{Naming, NamingError};
+use self::naming::Naming;
 use self::outputs::{Closed, Outputs};
 use self::periodic::PeriodicReports;
 use self::places::Replacements;
@@ -34,13 +34,12 @@ use crate::config::{Config, Interfaces};
 use crate::enrich::{Catalogue, Enricher, Places};
 use crate::kernel::attach::{Attacher, Direction};
 use crate::kernel::bell::Bell;
-use crate::kernel::drain::{CounterSource, Drain, Harvest, Moment};
+use crate::kernel::drain::{Drain, Moment};
 use crate::kernel::load::load;
 use crate::kernel::policy::PortBits;
 use crate::kernel::requirements;
-use crate::kernel::tables::{KernelTables, TableError};
+use crate::kernel::tables::KernelTables;
 use crate::net::{Defaults, Interface, NetError, Network};
-use crate::record::{Record, WatchedInterface};
 use crate::tally::Tally;
 
 /// How often the default route is asked for again when no interface was named.
@@ -51,11 +50,6 @@ const HOOK_CHECK: Duration = Duration::from_secs(1);
 const ANSWER: Duration = Duration::from_secs(5);
 /// How often the kernel tables are asked how full they are, and samples of names are read, when the kernel does not ask for it sooner.
 const GAUGE: Duration = Duration::from_secs(1);
-/// How often the last drain is tried before its counts are given up.
-const LAST_DRAINS: u32 = 5;
-/// How long apart.
-const LAST_DRAIN_PAUSE: Duration = Duration::from_millis(200);
-
 /// Watches until `shutdown` is ready, the wanted number of records is written, or nobody reads stdout any more. What is
 /// watched is said on `notices` at the start.
 ///
@@ -75,7 +69,7 @@ pub async fn run(
     let (catalogue, places) = open_places(&config)?;
     let (mut programs, tables) = load(config.capacity)?;
     let bell = programs.bell()?;
-    let mut naming = Naming::start(config.names, &mut programs).map_err(not_naming)?;
+    let mut naming = Naming::start(config.names, &mut programs)?;
     let served = ServedFollower::start(&config)?;
     for candidate in &first {
         // A kernel that refuses it does so before anything is touched.
@@ -167,13 +161,6 @@ async fn next_served(served: &mut Option<ServedFollower>) -> Arc<PortBits> {
     match served {
         Some(follower) => follower.changed().await,
         None => std::future::pending().await,
-    }
-}
-
-fn not_naming(error: NamingError) -> PipelineError {
-    match error {
-        NamingError::Samples(error) => error.into(),
-        NamingError::Resolver(error) => error.into(),
     }
 }
 
@@ -296,172 +283,5 @@ impl Pipeline {
         let old = std::mem::replace(&mut self.enricher, Box::new(places));
         self.damaged_lookups += old.errors();
         places::let_go(old);
-    }
-
-    /// Drains once; what it brings is in the tally afterwards. True: nothing counted before the call is left in the kernel.
-    async fn drain(&mut self) -> Result<Result<bool, TableError>, PipelineError> {
-        let Some(mut source) = self.source.take() else {
-            unreachable!("the source is put back before anything else is done")
-        };
-        // The grace period blocks, for a tenth of a second on a busy machine.
-        let (source, harvest) = tokio::task::spawn_blocking(move || {
-            let harvest = source.drain();
-            (source, harvest)
-        })
-        .await
-        .map_err(PipelineError::Drain)?;
-        self.source = Some(source);
-        Ok(harvest.map(
-            |Harvest {
-                 drained,
-                 retired,
-                 fresh,
-             }| {
-                if let Some(imbalance) = self.tally.add(drained) {
-                    tracing::error!("the books do not balance: {imbalance}; please report this");
-                }
-                self.drained_until = retired;
-                fresh
-            },
-        ))
-    }
-
-    /// Reads samples, and drains before the interval's end where the tables fill up.
-    async fn relieve(&mut self) -> Result<(), PipelineError> {
-        if let Some(naming) = &mut self.naming {
-            naming.read();
-        }
-        let fill = self.source.as_ref().map(CounterSource::fill).unwrap_or_default();
-        if fill.is_alarming() && !self.warned {
-            self.warned = true;
-            tracing::warn!(
-                "the kernel table of destinations is {} % full: raise --spill (now {}) or --slots before packets lose theirs",
-                fill.percent(),
-                fill.room
-            );
-        }
-        if fill.wants_drain()
-            && let Err(error) = self.drain().await?
-        {
-            tracing::error!(
-                "cannot drain the filling kernel tables, trying again: {:#}",
-                anyhow::Error::from(error)
-            );
-        }
-        Ok(())
-    }
-
-    /// One interval is over: drain, and write its record. A failed drain makes the interval longer, it loses nothing.
-    async fn end_interval(&mut self) -> Result<(), PipelineError> {
-        match self.drain().await? {
-            Ok(_) => {
-                let interfaces = self.watch.for_record();
-                self.write_record(interfaces, false);
-            }
-            Err(error) => {
-                tracing::error!(
-                    "cannot drain the kernel tables, trying again at the end of the next interval: {:#}",
-                    anyhow::Error::from(error)
-                );
-            }
-        }
-        Ok(())
-    }
-
-    /// Samples taken and dropped since the start.
-    fn sampling(&mut self) -> Sampling {
-        self.source
-            .as_mut()
-            .map(|source| source.tables().sampling())
-            .unwrap_or_default()
-    }
-
-    fn write_record(&mut self, interfaces: Vec<WatchedInterface>, partial: bool) {
-        self.records += 1;
-        let end = self.drained_until;
-        let interval = Interval {
-            seq: self.records,
-            start: self.start,
-            end,
-            partial,
-            interfaces,
-            names: self.watch.names(),
-            bans: &self.config.bans,
-        };
-        let now = std::time::Instant::now();
-        let naming = &mut self.naming;
-        if let Some(naming) = naming {
-            naming.catch_up();
-        }
-        let record = assemble::record(
-            &self.identity,
-            interval,
-            self.tally.take(),
-            self.enricher.as_mut(),
-            &mut |destination, source| naming.as_mut()?.names(destination, source, now),
-        );
-        let sampling = self.sampling();
-        if let Some(naming) = &mut self.naming {
-            naming.end_interval(sampling, self.records, now);
-        }
-        let Record {
-            seq,
-            destinations,
-            drains,
-            ..
-        } = &record;
-        tracing::debug!(
-            "record {seq}: {} destinations, {drains} drains",
-            destinations.len()
-        );
-        let lost = record.totals.overflow.packets;
-        if lost > 0 {
-            tracing::error!(
-                "record {seq}: {lost} packets had no room in the kernel table, their destinations are lost: raise --spill (now {})",
-                self.config.capacity.spill
-            );
-        }
-        self.start = end;
-        self.warned = false;
-        self.watch.forget_gone();
-        self.outputs.push(record);
-    }
-
-    /// Detaches first, so that the last drain brings up everything that was ever counted.
-    async fn finish(mut self, ended: Ended) -> Result<(), PipelineError> {
-        let interfaces = self.watch.for_record();
-        self.watch.detach_all();
-        let mut tries = 1;
-        let lost = loop {
-            match self.drain().await? {
-                Ok(true) => break None,
-                // The end of an earlier drain; this generation is still to come.
-                Ok(false) => continue,
-                Err(error) if tries == LAST_DRAINS => break Some(error),
-                Err(error) => tracing::warn!("the last drain failed, trying again: {error}"),
-            }
-            tries += 1;
-            tokio::time::sleep(LAST_DRAIN_PAUSE).await;
-        };
-        // When the last drain failed, what earlier ones brought up is not given up with it.
-        if lost.is_none() || self.tally.drains > 0 {
-            self.write_record(interfaces, lost.is_some() || !matches!(ended, Ended::Complete));
-        }
-        let errors = self.damaged_lookups + self.enricher.errors();
-        if errors > 0 {
-            tracing::warn!("{errors} look-ups met damage in the place databases; those places are unknown");
-        }
-        let sampling = self.sampling();
-        if let Some(naming) = &self.naming {
-            naming.account(sampling);
-        }
-        if let Some(periodic) = self.periodic {
-            periodic.finish().await;
-        }
-        let written = self.outputs.finish();
-        match lost {
-            Some(error) => Err(PipelineError::LastDrain(error)),
-            None => written,
-        }
     }
 }

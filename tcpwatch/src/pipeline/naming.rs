@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use tcpwatch_common::names::Sampling;
 use tcpwatch_common::{POLICY_DNS, POLICY_QUIC, POLICY_TLS};
 
+use super::PipelineError;
 use crate::config::names::NameSources;
 use crate::enrich::names::book::{Limits, MOST_NAMES};
-use crate::enrich::names::ptr::{Lookups, Pace, System, SystemError};
+use crate::enrich::names::ptr::{Lookups, Pace, System};
 use crate::enrich::names::{Book, Finding, Observer};
-use crate::kernel::load::{LoadError, Programs};
+use crate::kernel::load::Programs;
 use crate::kernel::policy::{PolicySet, to_ip};
 use crate::kernel::samples::Samples;
 use crate::record::{Evidence, Names};
@@ -21,17 +22,6 @@ use crate::record::{Evidence, Names};
 const AT_A_TIME: usize = 64;
 /// How long samples are read at a time, so that nothing else waits for long.
 const LONGEST: Duration = Duration::from_millis(50);
-
-/// Why there can be no names.
-#[derive(Debug, thiserror::Error)]
-pub enum NamingError {
-    /// The ring buffer.
-    #[error(transparent)]
-    Samples(#[from] LoadError),
-    /// The resolver.
-    #[error(transparent)]
-    Resolver(#[from] SystemError),
-}
 
 /// What the programs are to take samples of.
 pub const fn samples(sources: NameSources) -> u64 {
@@ -70,7 +60,7 @@ impl Naming {
     ///
     /// # Errors
     /// No memory, or no resolver to ask.
-    pub fn start(sources: NameSources, programs: &mut Programs) -> Result<Option<Self>, NamingError> {
+    pub fn start(sources: NameSources, programs: &mut Programs) -> Result<Option<Self>, PipelineError> {
         if !sources.any() {
             return Ok(None);
         }
