@@ -206,6 +206,8 @@ pub struct Cpu {
     pub lanes: [Lane; GENERATIONS],
     /// Samples of names.
     pub sampling: Sampling,
+    /// Socket buffers from ports that are served, while [`crate::POLICY_ANSWERS`] holds.
+    pub answers: u64,
 }
 
 const _: () = {

@@ -182,6 +182,9 @@ pub const POLICY_DNS: u64 = 1 << 3;
 pub const POLICY_TLS: u64 = 1 << 4;
 /// The first datagrams of new QUIC connections are sampled.
 pub const POLICY_QUIC: u64 = 1 << 5;
+/// Packets from ports that this host serves are counted like all others, but how many they are is noted ([`front::Cpu::answers`]).
+/// Not together with [`POLICY_SERVED`].
+pub const POLICY_ANSWERS: u64 = 1 << 6;
 
 const _: () = {
     assert!(size_of::<FlowKey>() == 36 && align_of::<FlowKey>() == 4);

@@ -5,8 +5,8 @@ use core::num::NonZeroU32;
 use aya_ebpf::programs::TcContext;
 use tcpwatch_common::front::{Cpu, Lane, MOST_BYTES, PACKET, SOURCE_NUMBERS, SOURCE_SHIFT, Usual};
 use tcpwatch_common::{
-    Counts, Outcome, POLICY_ANY_SOURCE, POLICY_DNS, POLICY_QUIC, POLICY_SERVED, POLICY_TLS, Policy, Traffic,
-    gso, ports,
+    Counts, Outcome, POLICY_ANSWERS, POLICY_ANY_SOURCE, POLICY_DNS, POLICY_QUIC, POLICY_SERVED, POLICY_TLS,
+    Policy, Traffic, gso, ports,
 };
 
 use crate::atomic;
@@ -214,14 +214,20 @@ fn look_at_ports(here: &Here, key: &Key, transport: &Transport, flags: u64, duti
     if transport.ports == 0 {
         return false;
     }
-    if flags & (POLICY_SERVED | POLICY_TLS) != 0
+    if flags & (POLICY_SERVED | POLICY_ANSWERS | POLICY_TLS) != 0
         && let Some(group) = names::flow::port_group(here.word.cast_signed() < 0, transport)
     {
         let bit = ports::bit(transport.local_port());
         // What others send does not answer our clients.
         let own = key.source[2] | key.source[3] != 0;
-        if flags & POLICY_SERVED != 0 && own && get!(group, served) & bit != 0 {
-            return true;
+        if own && get!(group, served) & bit != 0 {
+            if flags & POLICY_SERVED != 0 {
+                return true;
+            }
+            if flags & POLICY_ANSWERS != 0 {
+                // SAFETY: this CPU's own. Atomic for PREEMPT_RT.
+                unsafe { atomic::add(&raw mut (*here.cpu).answers, 1) };
+            }
         }
         if transport.is_tcp() && get!(group, expected) & bit != 0 {
             *duties |= LOOK;

@@ -12,7 +12,7 @@ use network_types::eth::{EthHdr, EtherType};
 use network_types::ip::{IpProto, Ipv4Hdr, Ipv6Hdr};
 use tcpwatch_common::front::{Cpu, FULL, Lane, MOST_BYTES, PACKET, Usual, set4, set6};
 use tcpwatch_common::ports::{bit, group};
-use tcpwatch_common::{GENERATIONS, POLICY_DNS, POLICY_SERVED, POLICY_TLS};
+use tcpwatch_common::{GENERATIONS, POLICY_ANSWERS, POLICY_DNS, POLICY_SERVED, POLICY_TLS};
 
 use crate::maps::{CPUS, FRONT4, FRONT6, PORTS};
 use crate::names::DNS;
@@ -159,7 +159,7 @@ fn verdict(at: usize, protocol: u8, word: u64, usual: *mut Usual) -> Verdict {
         return Verdict::Count;
     };
     let flags = get!(usual, flags);
-    if flags & (POLICY_SERVED | POLICY_TLS | POLICY_DNS) == 0 {
+    if flags & (POLICY_SERVED | POLICY_ANSWERS | POLICY_TLS | POLICY_DNS) == 0 {
         return Verdict::Count;
     }
     if flags & POLICY_DNS != 0 && load!(at + 2, u16) == DNS.to_be() {
@@ -170,9 +170,10 @@ fn verdict(at: usize, protocol: u8, word: u64, usual: *mut Usual) -> Verdict {
         return Verdict::Look;
     };
     // In this order: a port that is served may have a mark from before.
-    if get!(group, served) & bit(port) != 0 {
+    let served = get!(group, served) & bit(port) != 0;
+    if served && flags & POLICY_SERVED != 0 {
         Verdict::Served
-    } else if get!(group, expected) & bit(port) != 0 {
+    } else if served && flags & POLICY_ANSWERS != 0 || get!(group, expected) & bit(port) != 0 {
         Verdict::Look
     } else {
         Verdict::Count

@@ -89,7 +89,13 @@ pub async fn run(
             watch.set_served(Arc::new(ports.into()));
             Some(ports.clone())
         }
-        None => greeting::listening(&config),
+        None => {
+            let ports = greeting::listening(&config);
+            if let Some(ports) = ports.as_ref().filter(|ports| greeting::serves(ports)) {
+                watch.note_served(Arc::new(ports.into()));
+            }
+            ports
+        }
     };
     if let Some(naming) = &mut naming {
         naming.set_policy(watch.policy());
@@ -122,6 +128,7 @@ pub async fn run(
         replacements: Replacements::follow(catalogue),
         bell,
         naming,
+        noted: 0,
         served: served.map(|(follower, _)| follower),
         damaged_lookups: 0,
         periodic,
@@ -199,6 +206,8 @@ struct Pipeline {
     bell: Bell,
     /// None: destinations are not named.
     naming: Option<Naming>,
+    /// Socket buffers in records since it is noted how many answer clients.
+    noted: u64,
     /// None: replies to clients are counted like all others.
     served: Option<ServedFollower>,
     /// Look-ups that met damage in databases that are no longer in use.

@@ -98,6 +98,43 @@ fn without_the_option_clients_are_destinations() {
     }
 }
 
+/// What the log says once some records are there, of a host that answers a client from a port it serves, or that asks somebody.
+fn said_of(answers: bool) -> Vec<String> {
+    let names = NamesLab::new();
+    let [listening, asking] = [5001, 0].map(|port| {
+        names
+            .server()
+            .within(|| UdpSocket::bind((SERVER_V4, port)).unwrap())
+    });
+    let from = if answers { &listening } else { &asking };
+    let every = ["--interval", "300ms", "--format", "json"];
+    let watch = names
+        .lab
+        .tcpwatch(["run", "--interface", "eth1"])
+        .with(every)
+        .start();
+    wait::until("the records have some hundred packets", || {
+        for _ in 0..100 {
+            from.send_to(&[0; 100], (CLIENT_V4, 9)).unwrap();
+        }
+        records::totals(&watch.records()).counted.packets >= 400
+    });
+    // What is to be said is said before a record leaves.
+    watch.wait_for_records(watch.records().len() + 1);
+    let said = watch.stderr_lines();
+    let records = watch.stop().books();
+    assert_eq!(records::totals(&records).served, Counts::default());
+    said.into_iter()
+        .filter(|line| line.contains("answers clients of this host: --skip-served leaves that out"))
+        .collect()
+}
+
+#[test]
+fn that_most_of_the_first_packets_are_answers_is_said_once() {
+    assert_eq!(said_of(true).len(), 1);
+    assert_eq!(said_of(false), Vec::<String>::new());
+}
+
 #[test]
 fn ports_can_be_added_to_the_served_ones_and_taken_from_them() {
     let names = NamesLab::new();

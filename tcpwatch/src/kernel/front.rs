@@ -168,6 +168,13 @@ impl Front {
         }
     }
 
+    /// Socket buffers from served ports, while they were noted, of all CPUs.
+    pub fn answers(&self) -> u64 {
+        (0..self.layout.cpus as usize)
+            .map(|cpu| self.cpus.copy(cpu).answers)
+            .sum()
+    }
+
     /// Samples taken and dropped since the start, by all CPUs.
     pub fn sampling(&self) -> Sampling {
         let mut sum = Sampling::default();

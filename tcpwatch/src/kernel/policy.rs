@@ -19,6 +19,8 @@ pub struct PolicySet {
     pub bans: Arc<[IpNet]>,
     /// Local ports whose packets are left out; none: they are not asked for.
     pub served: Option<Arc<PortBits>>,
+    /// They are counted like all others, but how many they are is noted.
+    pub only_noted: bool,
     /// What samples are taken of: `POLICY_DNS`, `POLICY_TLS`, `POLICY_QUIC`.
     pub samples: u64,
 }

@@ -10,8 +10,8 @@ use aya::maps::{Array, Map, MapData, MapError};
 use tcpwatch_common::front::Lane;
 use tcpwatch_common::names::Sampling;
 use tcpwatch_common::{
-    Address, Counts, FlowKey, Outcome, POLICY_ANY_SOURCE, POLICY_BANS, POLICY_SERVED, Policy, SourceKey,
-    Traffic,
+    Address, Counts, FlowKey, Outcome, POLICY_ANSWERS, POLICY_ANY_SOURCE, POLICY_BANS, POLICY_SERVED, Policy,
+    SourceKey, Traffic,
 };
 
 use self::side::{Side, is_ipv4};
@@ -142,6 +142,12 @@ impl KernelTables {
         self.front.lanes(generation)
     }
 
+    /// Socket buffers from served ports, while they were noted.
+    #[must_use]
+    pub fn answers(&self) -> u64 {
+        self.front.answers()
+    }
+
     /// Samples taken and dropped since the start.
     #[must_use]
     pub fn sampling(&self) -> Sampling {
@@ -191,7 +197,11 @@ impl Tables for KernelTables {
             flags |= POLICY_BANS;
         }
         if policy.served.is_some() {
-            flags |= POLICY_SERVED;
+            flags |= if policy.only_noted {
+                POLICY_ANSWERS
+            } else {
+                POLICY_SERVED
+            };
         }
         flags |= policy.samples;
         self.front.set_rules(generation, flags, policy.served.as_deref());

@@ -7,6 +7,10 @@ use tokio::time::Instant;
 use super::{ANSWER, HOOK_CHECK, Pipeline, PipelineError, look};
 use crate::kernel::drain::CounterSource;
 use crate::kernel::policy::{PolicySet, PortBits};
+use crate::record::Record;
+
+/// Socket buffers by which it is judged whether most are answers to clients.
+const ENOUGH: u64 = 100;
 
 impl Pipeline {
     /// Looks at the network again. New own addresses are in force with the generation that begins here; only then is the
@@ -56,6 +60,24 @@ impl Pipeline {
         self.set_policy(self.watch.policy().clone());
         self.look_again |= !self.put_policy_in_force().await?;
         Ok(())
+    }
+
+    /// After the first records: says whether most of what was counted answers clients, and has that noted no longer.
+    pub(super) fn suggest_skipping(&mut self, record: &Record) {
+        self.noted += record.skbs;
+        if self.noted < ENOUGH {
+            return;
+        }
+        let answers = self.source.as_mut().map_or(0, |source| source.tables().answers());
+        if answers > self.noted / 2 {
+            tracing::info!(
+                "most of what leaves ({} % until record {}) answers clients of this host: --skip-served leaves that out",
+                answers.saturating_mul(100) / self.noted,
+                record.seq
+            );
+        }
+        self.watch.forget_served();
+        self.set_policy(self.watch.policy().clone());
     }
 
     /// Drains until packets are counted under the policy that is wanted. False: that has to wait.

@@ -147,6 +147,11 @@ fn text(
     text
 }
 
+/// Whether a host with these ports is a server's.
+pub fn serves(ports: &ServedPorts) -> bool {
+    served(false, ports).is_some()
+}
+
 /// What becomes of replies to clients; none: the host has none, as far as one can tell.
 fn served(left_out: bool, ports: &ServedPorts) -> Option<String> {
     let tcp = ports.tcp.iter().map(|port| (port, Protocol::Tcp));

@@ -142,6 +142,9 @@ impl Pipeline {
         self.start = end;
         self.warned = false;
         self.watch.forget_gone();
+        if self.watch.policy().only_noted {
+            self.suggest_skipping(&record);
+        }
         self.outputs.push(record);
     }
 

@@ -42,9 +42,6 @@ pub struct Watch {
     choice: Interfaces,
     sources: Sources,
     bans: Arc<[IpNet]>,
-    served: Option<Arc<PortBits>>,
-    /// What samples are taken of.
-    samples: u64,
     attacher: Attacher,
     watched: BTreeMap<u32, Watched>,
     /// Interfaces whose packets may still be in the tally, although they may be gone.
@@ -72,8 +69,6 @@ impl Watch {
                 samples: naming::samples(config.names),
                 ..policy(&config.sources, &config.bans, interfaces)
             },
-            served: None,
-            samples: naming::samples(config.names),
             defaults,
             failed: BTreeSet::new(),
         }
@@ -87,8 +82,19 @@ impl Watch {
 
     /// Leaves out packets from these ports.
     pub fn set_served(&mut self, ports: Arc<PortBits>) {
-        self.served = Some(ports);
-        self.policy.served.clone_from(&self.served);
+        self.policy.served = Some(ports);
+    }
+
+    /// Has it noted how many packets are from these ports, until [`Self::forget_served`].
+    pub fn note_served(&mut self, ports: Arc<PortBits>) {
+        self.policy.only_noted = true;
+        self.set_served(ports);
+    }
+
+    /// Ends it.
+    pub fn forget_served(&mut self) {
+        self.policy.only_noted = false;
+        self.policy.served = None;
     }
 
     /// Attaches to one more interface, for what leaves it; for what arrives, see [`Self::attach_incoming`].
@@ -113,7 +119,7 @@ impl Watch {
             interface.index,
             Watched {
                 interface,
-                incoming: Incoming::new(self.samples),
+                incoming: Incoming::new(self.policy.samples),
                 attachment,
             },
         );
@@ -155,8 +161,9 @@ impl Watch {
             .interfaces()
             .chain(attach.iter().map(|candidate| &candidate.interface));
         let policy = PolicySet {
-            served: self.served.clone(),
-            samples: self.samples,
+            served: self.policy.served.clone(),
+            only_noted: self.policy.only_noted,
+            samples: self.policy.samples,
             ..policy(&self.sources, &self.bans, interfaces)
         };
         let changed = policy != self.policy;
