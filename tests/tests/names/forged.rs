@@ -1,11 +1,13 @@
 //! Answers that nobody asked for give no address a name: whoever can send a packet to this host could name any address.
 
+use std::io::ErrorKind;
 use std::net::UdpSocket;
 
 use tcpwatch_tests::named::{Named, names_of};
 use tcpwatch_tests::names_lab::dns::{self, Kind, Question};
 use tcpwatch_tests::names_lab::{CLIENT_V4, NamesLab, RESOLVER, SERVER_V4};
 use tcpwatch_tests::namespace::Namespace;
+use tcpwatch_tests::wait::{self, PATIENCE};
 
 use crate::address;
 
@@ -30,9 +32,17 @@ impl Asked {
     }
 }
 
-/// Sends a datagram out of the namespace from this address and port.
+/// Sends a datagram out of the namespace from this address and port. The port may be in use for a moment although the last socket on it
+/// is closed: a process that another test starts has a copy of every descriptor until it executes its program.
 fn send(namespace: &Namespace, from: (&str, u16), to: (&str, u16), message: &[u8]) {
-    let socket = namespace.within(|| UdpSocket::bind((address(from.0), from.1)).unwrap());
+    let socket = namespace.within(|| {
+        wait::until_some(PATIENCE, "the port is free", || {
+            match UdpSocket::bind((address(from.0), from.1)) {
+                Err(error) if error.kind() == ErrorKind::AddrInUse => None,
+                bound => Some(bound.unwrap()),
+            }
+        })
+    });
     socket.send_to(message, (address(to.0), to.1)).unwrap();
 }
 
