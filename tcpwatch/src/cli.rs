@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::history::HistoryArgs;
 use crate::config::names::NameOption;
+use crate::config::service::ServiceArgs;
 use crate::enrich::Language;
 use crate::geo::{import, info, lookup, update};
 use crate::import as import_records;
@@ -155,6 +156,10 @@ pub struct RunArgs {
     /// The history.
     #[command(flatten)]
     pub history: HistoryArgs,
+
+    /// What a service has.
+    #[command(flatten)]
+    pub service: ServiceArgs,
 
     /// How the program is attached to an interface
     #[arg(long, value_enum, default_value_t)]

@@ -6,6 +6,7 @@ pub mod history;
 pub mod names;
 pub mod periodic;
 mod served;
+pub mod service;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -24,6 +25,7 @@ use crate::config::file::{File, FileError};
 use crate::config::history::{History, HistoryConfigError};
 use crate::config::names::NameSources;
 use crate::config::periodic::Periodic;
+use crate::config::service::Service;
 use crate::enrich::Selection;
 use crate::kernel::attach::AttachMode;
 use crate::kernel::capacity::{Capacity, MOST_SLOTS, SAMPLE_BYTES};
@@ -89,6 +91,8 @@ pub struct Config {
     pub record: Option<PathBuf>,
     /// Where a history is kept; none: nowhere.
     pub history: Option<History>,
+    /// What a service has.
+    pub service: Service,
     /// Place databases.
     pub geo: Selection,
     /// What destinations are named by.
@@ -267,6 +271,7 @@ impl Config {
             format: args.format,
             record: args.record,
             history: args.history.history()?,
+            service: args.service.service(),
             geo: Selection::new(&args.geo, args.language),
             names,
             resolve: args.resolve,
