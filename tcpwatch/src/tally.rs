@@ -5,6 +5,7 @@
 use std::fmt;
 
 use foldhash::{HashMap, HashMapExt as _};
+use ipnet::IpNet;
 use tcpwatch_common::{Counts, FlowKey, Outcome, Totals, Traffic};
 
 /// What one drain took out of the kernel.
@@ -14,8 +15,8 @@ pub struct Drained {
     pub totals: Totals,
     /// Counts by destination. A key may come up more than once (several CPUs, front table and spill).
     pub destinations: Vec<(FlowKey, Traffic)>,
-    /// Counts of the banned prefixes, indexed by the number of the ban.
-    pub bans: Vec<Counts>,
+    /// Counts of those banned prefixes that were met, each once.
+    pub bans: Vec<(IpNet, Counts)>,
 }
 
 impl Drained {
@@ -38,7 +39,7 @@ impl Drained {
             Imbalance {
                 identity: Identity::Banned,
                 total: of(Outcome::Banned),
-                sum: sum(self.bans.iter().copied()),
+                sum: sum(self.bans.iter().map(|(_, counts)| *counts)),
             },
         ]
         .into_iter()
@@ -90,9 +91,8 @@ pub struct Tally {
     pub totals: Totals,
     /// Counts by destination and own source.
     pub destinations: HashMap<FlowKey, Traffic>,
-    /// Counts of the banned prefixes, indexed by the number of the ban. Numbers keep their meaning only while
-    /// the list of bans is the same: take the tally before the list changes.
-    pub bans: Vec<Counts>,
+    /// Counts of those banned prefixes that were met. The list of bans may change from one drain to the next.
+    pub bans: HashMap<IpNet, Counts>,
     /// How many drains are in it.
     pub drains: u32,
     /// Whether every identity held at every one of them.
@@ -104,7 +104,7 @@ impl Default for Tally {
         Self {
             totals: Totals::default(),
             destinations: HashMap::new(),
-            bans: Vec::new(),
+            bans: HashMap::new(),
             drains: 0,
             balanced: true,
         }
@@ -125,11 +125,8 @@ impl Tally {
         for (key, traffic) in drained.destinations {
             self.destinations.entry(key).or_default().add(traffic);
         }
-        if self.bans.len() < drained.bans.len() {
-            self.bans.resize(drained.bans.len(), Counts::default());
-        }
-        for (total, counts) in self.bans.iter_mut().zip(drained.bans) {
-            total.add(counts);
+        for (prefix, counts) in drained.bans {
+            self.bans.entry(prefix).or_default().add(counts);
         }
         imbalance
     }
@@ -150,9 +147,12 @@ fn sum(parts: impl IntoIterator<Item = Counts>) -> Counts {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::net::IpAddr;
+
     use proptest::prelude::*;
     use tcpwatch_common::{OUTCOMES, mapped};
+
+    use super::*;
 
     fn counts(packets: u64, bytes: u64) -> Counts {
         Counts { packets, bytes }
@@ -174,6 +174,11 @@ mod tests {
         }
     }
 
+    /// 203.0.113.`n`.
+    fn ban(n: u8) -> IpNet {
+        IpNet::from(IpAddr::from([203, 0, 113, n]))
+    }
+
     fn drained() -> Drained {
         let mut totals = Totals {
             skbs: 4,
@@ -190,7 +195,7 @@ mod tests {
                 (key(2), traffic(2, 200)),
                 (key(1), traffic(1, 100)),
             ],
-            bans: vec![counts(0, 0), counts(5, 500)],
+            bans: vec![(ban(2), counts(5, 500))],
         }
     }
 
@@ -235,7 +240,7 @@ mod tests {
         let mut tally = Tally::default();
         assert_eq!(tally.add(drained()), None);
         let mut longer = drained();
-        longer.bans = vec![counts(1, 100), counts(0, 0), counts(4, 400)];
+        longer.bans = vec![(ban(1), counts(1, 100)), (ban(2), counts(4, 400))];
         assert_eq!(tally.add(longer), None);
 
         assert_eq!(tally.totals.skbs, 8);
@@ -244,7 +249,9 @@ mod tests {
         assert_eq!(tally.destinations.len(), 2);
         assert_eq!(tally.destinations[&key(1)], traffic(10, 1000));
         assert_eq!(tally.destinations[&key(2)], traffic(4, 400));
-        assert_eq!(tally.bans, [counts(1, 100), counts(5, 500), counts(4, 400)]);
+        assert_eq!(tally.bans.len(), 2);
+        assert_eq!(tally.bans[&ban(1)], counts(1, 100));
+        assert_eq!(tally.bans[&ban(2)], counts(9, 900));
         assert_eq!(tally.drains, 2);
         assert!(tally.balanced);
     }
@@ -282,7 +289,7 @@ mod tests {
                     if outcome == Outcome::Counted as usize {
                         drained.destinations.push((key(last), Traffic::of(counts)));
                     } else if outcome == Outcome::Banned as usize {
-                        drained.bans.push(counts);
+                        drained.bans.push((ban(last), counts));
                     }
                 }
                 prop_assert_eq!(tally.add(drained), None);
@@ -290,7 +297,7 @@ mod tests {
             let whole = Drained {
                 totals: tally.totals,
                 destinations: tally.destinations.into_iter().collect(),
-                bans: tally.bans,
+                bans: tally.bans.into_iter().collect(),
             };
             prop_assert_eq!(whole.imbalance(), None);
         }

@@ -193,7 +193,7 @@ fn frame(source: &str, to: &str, payload: u8, shape: Shape) -> (Vec<u8>, Skb) {
 struct Interval {
     totals: Totals,
     flows: BTreeMap<(IpAddr, IpAddr), Counts>,
-    bans: BTreeMap<usize, Counts>,
+    bans: BTreeMap<IpNet, Counts>,
 }
 
 impl Interval {
@@ -214,11 +214,10 @@ impl Interval {
         let ban = policy
             .bans
             .iter()
-            .enumerate()
-            .filter(|(_, net)| net.contains(&to))
-            .max_by_key(|(_, net)| IpNet::prefix_len(net));
-        if let Some((ban, _)) = ban {
-            self.bans.entry(ban).or_default().add(counts);
+            .filter(|net| net.contains(&to))
+            .max_by_key(|net| net.prefix_len());
+        if let Some(ban) = ban {
+            self.bans.entry(*ban).or_default().add(counts);
             return self.add(Outcome::Banned, counts, runs);
         }
         let source = if own { source } else { "::".parse().unwrap() };
@@ -242,13 +241,8 @@ fn compare(expected: &Interval, drained: &Drained, exact: bool, met: &mut Met) {
         let flow = (to_ip(key.destination), to_ip(key.source));
         flows.entry(flow).or_default().add(traffic.counts);
     }
-    let bans: BTreeMap<usize, Counts> = drained
-        .bans
-        .iter()
-        .copied()
-        .enumerate()
-        .filter(|(_, counts)| *counts != Counts::default())
-        .collect();
+    let bans: BTreeMap<IpNet, Counts> = drained.bans.iter().copied().collect();
+    assert_eq!(bans.len(), drained.bans.len(), "a prefix comes up once");
     assert_eq!(bans, expected.bans);
     let overflow = drained.totals.outcomes[Outcome::Overflow as usize];
     met.overflow += overflow.packets;

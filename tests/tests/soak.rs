@@ -13,6 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
+use ipnet::IpNet;
 use tcpwatch::kernel::attach::{Direction, LinkLayer};
 use tcpwatch::kernel::capacity::Capacity;
 use tcpwatch::kernel::drain::{CounterSource as _, Drain};
@@ -61,7 +62,7 @@ static TURN: Mutex<()> = Mutex::new(());
 enum Bucket {
     /// Destination, source and interface.
     Flow(IpAddr, IpAddr, u32),
-    Ban(usize),
+    Ban(IpNet),
 }
 
 /// One destination's packet, and what it is counted as.
@@ -116,7 +117,8 @@ fn packet(n: usize) -> Packet {
         };
     }
     let bucket = if banned {
-        Bucket::Ban(n % 2)
+        let prefix = if n.is_multiple_of(2) { BANS[0] } else { BANS[1] };
+        Bucket::Ban(prefix.parse().unwrap())
     } else {
         Bucket::Flow(to.parse().unwrap(), source.parse().unwrap(), LOOPBACK)
     };
@@ -161,8 +163,8 @@ impl Books {
             let flow = Bucket::Flow(to_ip(key.destination), to_ip(key.source), key.ifindex);
             add(flow, traffic.counts);
         }
-        for (n, counts) in drained.bans.iter().enumerate() {
-            add(Bucket::Ban(n), *counts);
+        for (prefix, counts) in &drained.bans {
+            add(Bucket::Ban(*prefix), *counts);
         }
     }
 

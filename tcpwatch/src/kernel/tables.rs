@@ -228,7 +228,7 @@ impl Tables for KernelTables {
         let contents = self.front.read(generation, &side.installed_numbers);
         let (keys, values) = bpf::read_all::<FlowKey, Traffic>(side.spill.as_fd(), self.room)
             .map_err(call_error("read the spilled destinations", "SPILL"))?;
-        let mut bans = if totals.outcomes[Outcome::Banned as usize] == Counts::default() {
+        let mut ban_counts = if totals.outcomes[Outcome::Banned as usize] == Counts::default() {
             Vec::new()
         } else {
             let (_, counts) =
@@ -237,11 +237,12 @@ impl Tables for KernelTables {
             counts
         };
         side.bans_to_clear = (0..)
-            .zip(&bans)
+            .zip(&ban_counts)
             .filter(|(_, counts)| **counts != Counts::default())
             .map(|(index, _)| index)
             .collect();
-        side.add_banned(contents.banned, &mut bans)?;
+        side.add_banned(contents.banned, &mut ban_counts)?;
+        let bans = side.met(&ban_counts);
         side.to_clear.clone_from(&keys);
         let mut destinations = contents.destinations;
         destinations.extend(keys.into_iter().zip(values));

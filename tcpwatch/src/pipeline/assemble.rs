@@ -42,8 +42,6 @@ pub struct Interval<'a> {
     pub interfaces: Vec<WatchedInterface>,
     /// Interface names by number.
     pub names: &'a HashMap<u32, Arc<str>>,
-    /// The banned prefixes, in the order of their counters.
-    pub bans: &'a [IpNet],
 }
 
 /// Puts the record together. `names` answers what is known of a destination and the own source it was sent from;
@@ -116,19 +114,17 @@ pub fn record(
         drains: tally.drains,
         geo: enricher.files(),
         destinations,
-        banned: banned(interval.bans, &tally.bans),
+        banned: banned(tally.bans),
     }
 }
 
-fn banned(bans: &[IpNet], counts: &[Counts]) -> Vec<BannedPrefix> {
+fn banned(bans: impl IntoIterator<Item = (IpNet, Counts)>) -> Vec<BannedPrefix> {
     let mut banned: Vec<BannedPrefix> = bans
-        .iter()
-        .zip(counts)
-        .filter(|(_, counts)| **counts != Counts::default())
+        .into_iter()
         .map(|(prefix, Counts { packets, bytes })| BannedPrefix {
-            prefix: *prefix,
-            packets: *packets,
-            bytes: *bytes,
+            prefix,
+            packets,
+            bytes,
         })
         .collect();
     banned.sort_by(|a, b| b.packets.cmp(&a.packets).then_with(|| a.prefix.cmp(&b.prefix)));

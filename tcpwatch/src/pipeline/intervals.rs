@@ -104,7 +104,6 @@ impl Pipeline {
             partial,
             interfaces,
             names: self.watch.names(),
-            bans: &self.config.bans,
         };
         let now = std::time::Instant::now();
         let naming = &mut self.naming;

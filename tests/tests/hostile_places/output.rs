@@ -191,7 +191,6 @@ fn made() -> Made {
         partial: false,
         interfaces: vec![WatchedInterface::new("eth0", "tcx")],
         names: &HashMap::from([(2, "eth0".into())]),
-        bans: &[],
     };
     let record = assemble::record(&identity, interval, tally, &mut places, &mut |_, _| None);
     assert_eq!(places.errors(), 0, "texts are no damage");

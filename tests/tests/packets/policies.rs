@@ -10,7 +10,7 @@ use tcpwatch_tests::counter::{Counter, LOOPBACK, Skb, policy};
 use tcpwatch_tests::frame::{IPV4, IPV6, UDP, ethernet, ipv4, ipv6, udp};
 use tcpwatch_tests::namespace::Namespace;
 
-use crate::{OWN4, OWN6, TO4, TO6, check, counter, ipv4_to, ipv6_to, outcomes, table};
+use crate::{BANS, OWN4, OWN6, TO4, TO6, check, counter, ipv4_to, ipv6_to, outcomes, table};
 
 #[test]
 fn foreign_sources_are_kept_apart() {
@@ -142,11 +142,14 @@ fn banned_destinations_are_left_out_by_the_longest_prefix() {
         }
         let drained = counter.drain();
         assert_eq!(drained.imbalance(), None, "{destination}");
-        let hit: Vec<usize> = (0..drained.bans.len())
-            .filter(|index| drained.bans[*index].packets == 2)
+        let hit: Vec<(String, u64)> = drained
+            .bans
+            .iter()
+            .map(|(prefix, counts)| (prefix.to_string(), counts.packets))
             .collect();
         let expected = if ban.is_some() { Banned } else { Counted };
-        if hit != Vec::from_iter(ban) || outcomes(&drained) != [expected as usize] {
+        let ban: Vec<(String, u64)> = ban.map(|n: usize| (BANS[n].to_owned(), 2)).into_iter().collect();
+        if hit != ban || outcomes(&drained) != [expected as usize] {
             wrong.push(format!(
                 "{destination}: bans {hit:?} instead of {ban:?}, outcomes {:?}",
                 outcomes(&drained)

@@ -188,6 +188,16 @@ impl Side {
         }
         Ok(())
     }
+
+    /// Those bans that packets met, by prefix. A counter that no ban belongs to is left out, so that the books do not balance.
+    pub(super) fn met(&self, counts: &[Counts]) -> Vec<(IpNet, Counts)> {
+        self.installed_bans
+            .iter()
+            .copied()
+            .zip(counts.iter().copied())
+            .filter(|(_, counts)| *counts != Counts::default())
+            .collect()
+    }
 }
 
 /// As the kernel's table of numbers has it.
