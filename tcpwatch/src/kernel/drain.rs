@@ -77,6 +77,18 @@ pub trait Tables: Send {
 
     /// How full the tables of a generation are, also while packets are counted in it. Cheap: asked several times a second.
     fn fill(&self, generation: Generation) -> Fill;
+
+    /// How many flips there had been when a generation came into use.
+    fn epoch(&self, generation: Generation) -> u64;
+
+    /// Notes, beside the counts, that those of the generation are kept elsewhere.
+    fn note_kept(&mut self, generation: Generation);
+}
+
+/// Keeps what was read until it is in a record, so that nothing is lost with the process.
+pub trait Keep: Send {
+    /// Called after a generation was read, before it is cleared. True: it is kept.
+    fn keep(&mut self, epoch: u64, drained: &Drained, retired: Moment) -> bool;
 }
 
 /// A point in time on both clocks.
@@ -141,9 +153,10 @@ enum Retired {
 }
 
 /// The state machine over [`Tables`].
-#[derive(Debug)]
 pub struct Drain<T> {
     tables: T,
+    /// None: what was read is lost with the process.
+    keep: Option<Box<dyn Keep>>,
     /// Where packets are counted now.
     current: Generation,
     retired: Retired,
@@ -163,11 +176,17 @@ impl<T: Tables> Drain<T> {
         tables.install(Generation::Odd, &policy)?;
         Ok(Self {
             tables,
+            keep: None,
             current: Generation::Even,
             retired: Retired::Spare,
             wanted: Arc::clone(&policy),
             installed: [Some(Arc::clone(&policy)), Some(policy)],
         })
+    }
+
+    /// Has everything kept that is read from now on.
+    pub fn set_keep(&mut self, keep: Box<dyn Keep>) {
+        self.keep = Some(keep);
     }
 
     /// The tables underneath.
@@ -221,7 +240,13 @@ impl<T: Tables> CounterSource for Drain<T> {
             Retired::Spare | Retired::Read => (self.flip()?, true),
         };
         self.tables.grace_period()?;
-        let drained = self.tables.read(self.current.other())?;
+        let generation = self.current.other();
+        let drained = self.tables.read(generation)?;
+        if let Some(keep) = &mut self.keep
+            && keep.keep(self.tables.epoch(generation), &drained, retired)
+        {
+            self.tables.note_kept(generation);
+        }
         self.retired = Retired::Read;
         if let Err(error) = self.finish_clear() {
             // What was read is delivered all the same; the next drain begins with this step.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Mutex;
 
 use proptest::prelude::*;
 use tcpwatch_common::{Counts, FlowKey, Outcome, Totals, Traffic, mapped};
@@ -32,6 +33,13 @@ struct Model {
     waits: bool,
     /// The policy that each packet met, as the number of its own sources.
     met: Vec<usize>,
+    /// Flips so far, and how many there had been when each side came into use.
+    flips: u64,
+    epochs: [u64; 2],
+    /// The last epoch that was noted as kept.
+    kept: u64,
+    /// Whether the process dies between keeping and noting it.
+    notes: bool,
 }
 
 impl Model {
@@ -44,6 +52,10 @@ impl Model {
             failures,
             waits: true,
             met: Vec::new(),
+            flips: 1,
+            epochs: [1, 0],
+            kept: 0,
+            notes: true,
         }
     }
 
@@ -102,6 +114,8 @@ impl Tables for Model {
         );
         self.fails(Step::Flip)?;
         self.current = to;
+        self.flips += 1;
+        self.epochs[to.index()] = self.flips;
         Ok(())
     }
 
@@ -150,6 +164,69 @@ impl Tables for Model {
     fn fill(&self, _generation: Generation) -> Fill {
         Fill::default()
     }
+
+    fn epoch(&self, generation: Generation) -> u64 {
+        self.epochs[generation.index()]
+    }
+
+    fn note_kept(&mut self, generation: Generation) {
+        if self.notes {
+            self.kept = self.epochs[generation.index()];
+        }
+    }
+}
+
+/// The journal: epochs and how many packets they had.
+#[derive(Clone, Debug, Default)]
+struct Kept(Arc<Mutex<Vec<(u64, u64)>>>);
+
+impl Keep for Kept {
+    fn keep(&mut self, epoch: u64, drained: &Drained, _retired: Moment) -> bool {
+        self.0.lock().unwrap().push((epoch, drained.totals.seen.packets));
+        true
+    }
+}
+
+/// Runs the events, then dies. Returns how many packets were sent, and how many the next run finds: in the journal, and in the sides
+/// whose epoch `kept` does not answer for.
+fn die_after(
+    mut model: Model,
+    events: &[Event],
+    kept: impl Fn(&Model, &[(u64, u64)], u64) -> bool,
+) -> (u64, u64) {
+    let failures = std::mem::take(&mut model.failures);
+    let journal = Kept::default();
+    let mut drain = Drain::new(model, policy(0)).expect("nothing fails yet");
+    drain.set_keep(Box::new(journal.clone()));
+    drain.tables().failures = failures;
+    let mut sent = 0;
+    for event in events {
+        match *event {
+            Event::Packet { destination, hangs } => {
+                sent += 1;
+                drain.tables().packet(destination, hangs);
+            }
+            Event::Drain => drop(drain.drain()),
+            Event::Policy { sources } => drain.set_policy(policy(sources)),
+        }
+    }
+    let model = drain.tables();
+    model.arrive();
+    let journal = journal.0.lock().unwrap();
+    let left: u64 = [0, 1]
+        .into_iter()
+        .filter(|side| !kept(model, &journal, model.epochs[*side]))
+        .map(|side| model.sides[side].values().sum::<u64>())
+        .sum();
+    (
+        sent,
+        left + journal.iter().map(|(_, packets)| packets).sum::<u64>(),
+    )
+}
+
+/// As [`crate::kernel::pins::Leftover`] has it.
+fn noted_or_kept(model: &Model, journal: &[(u64, u64)], epoch: u64) -> bool {
+    epoch <= model.kept || journal.iter().any(|(kept, _)| *kept == epoch)
 }
 
 /// What happens next.
@@ -237,6 +314,41 @@ proptest! {
         let (sent, came) = run(Model::new(failures), &events);
         prop_assert_eq!(sent, came);
     }
+}
+
+proptest! {
+    #[test]
+    fn every_packet_is_found_exactly_once_by_the_next_run_wherever_this_one_dies(
+        events in prop::collection::vec(event(), 0..60),
+        failures in prop::collection::vec(failure(), 0..12),
+        notes: bool,
+    ) {
+        let model = Model { notes, ..Model::new(failures) };
+        let (sent, found) = die_after(model, &events, noted_or_kept);
+        prop_assert_eq!(sent, found);
+    }
+}
+
+#[test]
+fn what_is_kept_and_not_cleared_is_found_twice_by_who_does_not_ask() {
+    let events = [
+        Event::Packet {
+            destination: 1,
+            hangs: false,
+        },
+        Event::Drain,
+    ];
+    let dies = || Model::new(vec![Step::Clear]);
+    assert_eq!(die_after(dies(), &events, noted_or_kept), (1, 1));
+    assert_eq!(die_after(dies(), &events, |_, _, _| false), (1, 2));
+    // The note alone does not do when the process dies before it is made, the journal alone not when its file has gone.
+    let silent = Model {
+        notes: false,
+        ..dies()
+    };
+    let by_note = |model: &Model, _: &[(u64, u64)], epoch| epoch <= model.kept;
+    assert_eq!(die_after(silent, &events, by_note), (1, 2));
+    assert_eq!(die_after(dies(), &events, by_note), (1, 1));
 }
 
 #[test]
