@@ -208,6 +208,11 @@ pub struct Cpu {
     pub sampling: Sampling,
     /// Socket buffers from ports that are served, while [`crate::POLICY_ANSWERS`] holds.
     pub answers: u64,
+    /// Of the first CPU: how many flips there had been when a generation came into use, by generation; 0: it never was. Programs do
+    /// not use it; it is here so that it outlives the daemon with the counts.
+    pub epochs: [u64; GENERATIONS],
+    /// Of the first CPU: the last of these whose counts were read and are kept elsewhere, so that they may be cleared.
+    pub kept: u64,
 }
 
 const _: () = {

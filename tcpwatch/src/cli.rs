@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::history::HistoryArgs;
 use crate::config::names::NameOption;
 use crate::config::service::ServiceArgs;
+use crate::detach;
 use crate::enrich::Language;
 use crate::geo::{import, info, lookup, update};
 use crate::import as import_records;
@@ -41,6 +42,8 @@ pub enum Command {
     Import(import_records::Arguments),
     /// Say where addresses are, and keep the place databases
     Geo(GeoArgs),
+    /// End what goes on counting without tcpwatch (`run --pin`), and leave nothing behind
+    Detach(detach::Arguments),
     /// Sum up what the history has of a period, or answer a question about one network, site or country
     Report(Box<command::Arguments>),
 }

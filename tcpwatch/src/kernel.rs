@@ -11,6 +11,7 @@ mod front;
 pub mod load;
 pub mod memory;
 mod multiplier;
+pub mod pins;
 pub mod policy;
 pub mod requirements;
 pub mod samples;

@@ -2,11 +2,13 @@
 
 pub mod cli;
 pub mod config;
+pub mod detach;
 pub mod domain;
 pub mod enrich;
 pub mod geo;
 pub mod history;
 pub mod import;
+pub mod journal;
 pub mod kernel;
 pub mod net;
 pub mod pipeline;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use tcpwatch::cli::{Cli, Command, GeoArgs, RunArgs};
 use tcpwatch::config::Config;
+use tcpwatch::detach;
 use tcpwatch::geo::{self, Ending};
 use tcpwatch::import;
 use tcpwatch::kernel::memory;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         Command::Import(args) => import_records(args),
         Command::Geo(args) => answer(args),
         Command::Report(args) => report(&args),
+        Command::Detach(args) => detach_all(&args),
     }
 }
 
@@ -66,6 +68,13 @@ fn import_records(args: import::Arguments) -> ExitCode {
             let status = if error.before_start() { USAGE } else { FAILED };
             complain(&mut stderr, &error.into(), status)
         }
+    }
+}
+
+fn detach_all(args: &detach::Arguments) -> ExitCode {
+    match detach::run(args, &mut std::io::stdout()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&mut std::io::stderr(), &error.into(), USAGE),
     }
 }
 

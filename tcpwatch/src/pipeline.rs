@@ -11,6 +11,7 @@ mod outputs;
 pub mod periodic;
 mod places;
 mod served;
+mod survival;
 pub mod watch;
 
 use std::future::Future;
@@ -29,13 +30,15 @@ use self::outputs::{Closed, Outputs};
 use self::periodic::PeriodicReports;
 use self::places::Replacements;
 use self::served::ServedFollower;
+use self::survival::Survival;
+pub use self::survival::SurvivalError;
 use self::watch::Watch;
 use crate::config::{Config, Interfaces};
 use crate::enrich::{Catalogue, Enricher, Places};
 use crate::kernel::attach::{Attacher, Direction};
 use crate::kernel::bell::Bell;
 use crate::kernel::drain::{Drain, Moment};
-use crate::kernel::load::load;
+use crate::kernel::load::load_pinned;
 use crate::kernel::policy::PortBits;
 use crate::kernel::requirements;
 use crate::kernel::tables::KernelTables;
@@ -67,7 +70,9 @@ pub async fn run(
     let (present, defaults) = look(&network, &config).await?;
     let first = choose_first(&config.interfaces, &config.sources, &present, &defaults)?;
     let (catalogue, places) = open_places(&config)?;
-    let (mut programs, tables) = load(config.capacity)?;
+    let run = requirements::random_id()?;
+    let (survival, mut pins) = Survival::begin(&config, &run)?.unzip();
+    let (mut programs, tables) = load_pinned(config.capacity, pins.as_mut())?;
     let bell = programs.bell()?;
     let mut naming = Naming::start(config.names, &mut programs)?;
     let served = ServedFollower::start(&config)?;
@@ -82,7 +87,7 @@ pub async fn run(
     programs.follow_log()?;
     let outputs = Outputs::open(&config)?;
     let periodic = PeriodicReports::begin(&config, &outputs)?;
-    let attacher = Attacher::new(programs, config.attach, network.handle());
+    let attacher = Attacher::new(programs, config.attach, network.handle(), pins);
     let mut watch = Watch::new(&config, attacher, &first, defaults.clone());
     let listening = match &served {
         Some((_, ports)) => {
@@ -100,7 +105,10 @@ pub async fn run(
     if let Some(naming) = &mut naming {
         naming.set_policy(watch.policy());
     }
-    let source = Drain::new(tables, watch.policy().clone())?;
+    let mut source = Drain::new(tables, watch.policy().clone())?;
+    if let Some(survival) = &survival {
+        source.set_keep(survival.keeper(&run));
+    }
     let start = Moment::now();
     for candidate in first {
         watch.attach(candidate).await?;
@@ -119,7 +127,7 @@ pub async fn run(
         identity: Identity {
             host: requirements::host_name()?.into(),
             boot_id: requirements::boot_id()?.into(),
-            run: requirements::random_id()?.into(),
+            run: run.into(),
         },
         source: Some(source),
         watch,
@@ -134,6 +142,7 @@ pub async fn run(
         periodic,
         outputs,
         tally: Tally::default(),
+        survival,
         records: 0,
         start,
         drained_until: start,
@@ -143,9 +152,14 @@ pub async fn run(
         hooks_checked: Instant::now(),
         config,
     };
-    match pipeline.watch(shutdown, &mut hangup, ends_on_hangup).await {
+    let ended = match pipeline.take_over().await {
+        Ok(()) => pipeline.watch(shutdown, &mut hangup, ends_on_hangup).await,
+        Err(error) => Err(error),
+    };
+    match ended {
         Ok(ended) => pipeline.finish(ended).await,
         Err(error) => {
+            pipeline.watch.leave_all();
             pipeline.watch.detach_all();
             if let Err(unwritten) = pipeline.outputs.finish() {
                 tracing::error!("{unwritten}");
@@ -216,6 +230,8 @@ struct Pipeline {
     periodic: Option<PeriodicReports>,
     outputs: Outputs,
     tally: Tally,
+    /// None: what is counted ends with the process.
+    survival: Option<Survival>,
     /// Records made so far.
     records: u64,
     /// When the current interval began.

@@ -6,15 +6,20 @@ mod clsact;
 use std::ffi::CString;
 use std::fmt;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
-use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
-use aya::programs::{LinkOrder, ProgramError, TcAttachType, tc};
+use aya::programs::links::{FdLink, LinkError, PinnedLink};
+use aya::programs::tc::{SchedClassifierLink, SchedClassifierLinkId, TcAttachOptions};
+use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, tc};
 use aya::sys::SyscallError;
 
-use self::clsact::{is_ours, lock};
+use self::clsact::is_ours;
+pub use self::clsact::remove_left;
 use super::bpf;
 use super::load::{LoadError, Programs};
+use super::pins::Pins;
 
 /// What the frames of a device begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,6 +173,15 @@ pub enum AttachError {
         #[source]
         source: ProgramError,
     },
+    /// The link's name in the BPF file system.
+    #[error("{interface}: cannot pin the link, so that counting would end with tcpwatch")]
+    Pin {
+        /// The interface.
+        interface: String,
+        /// The cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The lock that tells a live instance from what a killed one left.
     #[error("{interface}: cannot take the lock for its clsact hook")]
     Lock {
@@ -199,10 +213,70 @@ pub struct Attachment {
     pub behind: usize,
     /// The kernel's number of the attached program.
     program_id: u32,
-    /// Held for its `Drop`, which detaches.
-    _link: SchedClassifierLink,
+    /// Its `Drop` detaches; none: on the way out.
+    link: Option<SchedClassifierLink>,
+    /// The link's name in the BPF file system, by which it outlives the process.
+    pin: Option<PathBuf>,
     /// Held while a classic filter of ours is alive.
     _lock: Option<OwnedFd>,
+}
+
+impl Attachment {
+    /// Has the program go on when the process ends: by its pin, or, as a classic filter does, by itself.
+    pub fn leave(mut self) {
+        self.pin = None;
+        if self.hook == Hook::Clsact
+            && let Some(link) = self.link.take()
+        {
+            // Its drop would remove the filter.
+            let _kept = ManuallyDrop::new(link);
+        }
+    }
+
+    /// Gives the link its name again that somebody has removed. True: it was gone.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn mend_pin(&mut self, interface: &str) -> Result<bool, AttachError> {
+        let Some(pin) = self.pin.take_if(|pin| !pin.exists()) else {
+            return Ok(false);
+        };
+        if let Some(link) = self.link.take() {
+            self.link = Some(pinned(link, &pin).map_err(pin_error(interface))?);
+        }
+        self.pin = Some(pin);
+        Ok(true)
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        // The link is the last reference then.
+        if let Some(pin) = &self.pin
+            && let Err(error) = std::fs::remove_file(pin)
+        {
+            tracing::debug!("{}: {error}", pin.display());
+        }
+    }
+}
+
+fn pin_error<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
+    interface: &str,
+) -> impl FnOnce(E) -> AttachError {
+    let interface = interface.to_owned();
+    move |source| AttachError::Pin {
+        interface,
+        source: source.into(),
+    }
+}
+
+/// The link, which has this name from now on.
+fn pinned(
+    link: SchedClassifierLink,
+    path: &std::path::Path,
+) -> Result<SchedClassifierLink, Box<dyn std::error::Error + Send + Sync>> {
+    let link = FdLink::try_from(link)?.pin(path)?;
+    Ok(SchedClassifierLink::try_from(FdLink::from(link))?)
 }
 
 /// Attaches programs to interfaces.
@@ -210,17 +284,36 @@ pub struct Attacher {
     programs: Programs,
     mode: AttachMode,
     netlink: rtnetlink::Handle,
+    pins: Option<Pins>,
 }
 
 impl Attacher {
-    /// `netlink` must belong to a connection that is being polled.
+    /// `netlink` must belong to a connection that is being polled. With `pins`, what is attached outlives the process once it is
+    /// [left](Attachment::leave), and takes the place of what an earlier process has left.
     #[must_use]
-    pub const fn new(programs: Programs, mode: AttachMode, netlink: rtnetlink::Handle) -> Self {
+    pub const fn new(
+        programs: Programs,
+        mode: AttachMode,
+        netlink: rtnetlink::Handle,
+        pins: Option<Pins>,
+    ) -> Self {
         Self {
             programs,
             mode,
             netlink,
+            pins,
         }
+    }
+
+    /// Whether something outlives the process.
+    #[must_use]
+    pub const fn has_pins(&self) -> bool {
+        self.pins.is_some()
+    }
+
+    /// What outlives the process.
+    pub const fn pins(&mut self) -> Option<&mut Pins> {
+        self.pins.as_mut()
     }
 
     /// Attaches to `interface`, whose number is `ifindex`. Removes what a killed instance left there, when it is the egress hook, from
@@ -281,8 +374,22 @@ impl Attacher {
                 Ok(programs.contains(&attachment.program_id))
             }
             Hook::Clsact => {
-                let filters = self.filters(interface, ifindex, attachment.direction).await?;
+                let filters =
+                    clsact::filters(&self.netlink, interface, ifindex, attachment.direction).await?;
                 Ok(filters.iter().any(is_ours))
+            }
+        }
+    }
+
+    /// Takes the links of earlier processes off a hook that is attached to by a classic filter: both would count.
+    fn release_left(&self, ifindex: u32, direction: Direction) {
+        let left = self
+            .pins
+            .as_ref()
+            .map(|pins| pins.others_links(ifindex, direction));
+        for path in left.unwrap_or_default() {
+            if let Err(error) = std::fs::remove_file(&path) {
+                tracing::warn!("cannot remove {}: {error}", path.display());
             }
         }
     }
@@ -302,31 +409,84 @@ impl Attacher {
         };
         let program = self.programs.get_mut(layer, direction)?;
         let program_id = program.info().map_err(attach_error)?.id();
-        let options = TcAttachOptions::TcxOrder(LinkOrder::first());
-        let attached = program
-            .attach_with_options(interface, direction.hook(), options)
-            .and_then(|id| program.take_link(id));
-        let link = match attached {
+        // What both an old filter and a new link count would be recorded twice.
+        if direction == Direction::Egress && self.pins.is_some() {
+            remove_left(&self.netlink, interface, ifindex).await?;
+        }
+        let left = self
+            .pins
+            .as_ref()
+            .map(|pins| pins.others_links(ifindex, direction))
+            .unwrap_or_default();
+        let taken_over = left
+            .iter()
+            .find_map(|path| take_over(program, path, (ifindex, direction, program_id)));
+        let attached = match taken_over {
+            Some(id) => program.take_link(id),
+            None => program
+                .attach_with_options(
+                    interface,
+                    direction.hook(),
+                    TcAttachOptions::TcxOrder(LinkOrder::first()),
+                )
+                .and_then(|id| program.take_link(id)),
+        };
+        let mut link = match attached {
             Ok(link) => link,
             Err(source) if lacks_tcx(&source) => return Ok(None),
             Err(source) => return Err(attach_error(source)),
         };
-        // A killed instance that was attached by clsact would go on costing something here. When another instance lives
-        // there, the lock is its own, and so is the filter.
-        if direction == Direction::Egress
-            && let Ok(_lock) = lock(interface, ifindex)
-        {
-            self.remove_stale(interface, ifindex, Direction::Egress).await?;
-            self.remove_stale(interface, ifindex, Direction::Ingress).await?;
+        let pin = self.pins.as_ref().map(|pins| pins.link(ifindex, direction));
+        if let Some(pin) = &pin {
+            link = pinned(link, pin).map_err(pin_error(interface))?;
+            for path in left {
+                // The link has its new name: the old one keeps nothing.
+                if let Err(error) = std::fs::remove_file(&path) {
+                    tracing::warn!("cannot remove {}: {error}", path.display());
+                }
+            }
+        }
+        // A killed instance that was attached by clsact would go on costing something here.
+        if direction == Direction::Egress && self.pins.is_none() {
+            remove_left(&self.netlink, interface, ifindex).await?;
         }
         Ok(Some(Attachment {
             hook: Hook::Tcx,
             direction,
             behind: 0,
             program_id,
-            _link: link,
+            link: Some(link),
+            pin,
             _lock: None,
         }))
+    }
+}
+
+/// Puts the program into a link that an earlier process has left, in place of that one's program: every packet meets one of the
+/// two. None: the link is of a device that is gone, of another network namespace, or no link.
+fn take_over(
+    program: &mut SchedClassifier,
+    path: &std::path::Path,
+    (ifindex, direction, program_id): (u32, Direction, u32),
+) -> Option<SchedClassifierLinkId> {
+    let found = || -> Result<SchedClassifierLink, LinkError> {
+        SchedClassifierLink::try_from(FdLink::from(PinnedLink::from_pin(path)?))
+    };
+    let gone = |error: &dyn fmt::Display| tracing::debug!("{}: {error}", path.display());
+    let link = found().inspect_err(|error| gone(error)).ok()?;
+    let id = program
+        .attach_to_link(link)
+        .inspect_err(|error| gone(error))
+        .ok()?;
+    match bpf::tcx_programs(ifindex, direction == Direction::Ingress) {
+        Ok(programs) if programs.contains(&program_id) => Some(id),
+        Ok(_) | Err(_) => {
+            gone(&"the link is elsewhere");
+            if let Err(error) = program.detach(id) {
+                gone(&error);
+            }
+            None
+        }
     }
 }
 

@@ -4,6 +4,7 @@ mod contents;
 
 use std::io;
 use std::ops::Range;
+use std::os::fd::BorrowedFd;
 
 use aya::Ebpf;
 use tcpwatch_common::front::{
@@ -19,7 +20,7 @@ use super::capacity::{Fill, Sizing};
 use super::drain::Generation;
 use super::multiplier;
 use super::policy::PortBits;
-use super::shared::{Shared, publish, random};
+use super::shared::{Element, Shared, publish, random};
 use super::tables::{TableError, call_error, descriptor};
 
 /// How the maps are laid out; must be known before they are made.
@@ -62,6 +63,8 @@ pub struct Front {
     spill_step: u64,
     /// Sets in use, as a power of two, by generation.
     bits: [u32; 2],
+    /// Flips so far.
+    flips: u64,
     /// All CPUs count in the first one's region. For the test that shows that this loses.
     one_region: bool,
 }
@@ -72,32 +75,67 @@ impl Front {
     /// # Errors
     /// A map is missing, or the kernel refuses.
     pub fn take(ebpf: &Ebpf, layout: Layout, room: u32) -> Result<Self, TableError> {
-        let error = |map| call_error("map the table into memory", map);
-        let sets = layout.sets() as usize;
-        let cpus = Shared::map(descriptor(ebpf, "CPUS")?, layout.cpus as usize).map_err(error("CPUS"))?;
-        let v4 = Shared::map(descriptor(ebpf, "FRONT4")?, sets).map_err(error("FRONT4"))?;
-        let v6 = Shared::map(descriptor(ebpf, "FRONT6")?, sets).map_err(error("FRONT6"))?;
-        let opened4 = Shared::map(descriptor(ebpf, "OPENED4")?, sets).map_err(error("OPENED4"))?;
-        let opened6 = Shared::map(descriptor(ebpf, "OPENED6")?, sets).map_err(error("OPENED6"))?;
-        let ports = Shared::map(descriptor(ebpf, "PORTS")?, ALL_GROUPS as usize).map_err(error("PORTS"))?;
-        let sizing = Sizing::new(layout.bits);
-        let mut front = Self {
+        let cpus = mapped(descriptor(ebpf, "CPUS")?, "CPUS", layout.cpus)?;
+        let mut front = Self::over(cpus, layout, room, |name| descriptor(ebpf, name))?;
+        front
+            .keep_secrets()
+            .map_err(call_error("map the table into memory", "CPUS"))?;
+        front.flip(Generation::Even);
+        Ok(front)
+    }
+
+    /// Maps the tables that a run before has left, as they are. `cpus` is the number of entries of `CPUS`, `sets` that of `FRONT4`.
+    ///
+    /// # Errors
+    /// A map is missing, or the kernel refuses.
+    pub fn found<'a>(
+        cpus: u32,
+        sets: u32,
+        descriptor: impl Fn(&'static str) -> Result<BorrowedFd<'a>, TableError>,
+    ) -> Result<Self, TableError> {
+        let table: Shared<Cpu> = mapped(descriptor("CPUS")?, "CPUS", cpus)?;
+        // Regions follow each other in the order of these CPUs.
+        let mut with_region: Vec<(u32, u32)> = (0..cpus)
+            .map(|cpu| (table.copy(cpu as usize).word as u32, cpu))
+            .filter(|(first, _)| *first < NO_REGION)
+            .collect();
+        with_region.sort_unstable();
+        let with_region: Vec<u32> = with_region.into_iter().map(|(_, cpu)| cpu).collect();
+        let layout = Layout {
             cpus,
-            v4,
-            v6,
-            opened4,
-            opened6,
-            ports,
+            bits: (sets / (with_region.len() as u32 * 2).max(1)).max(1).ilog2(),
+            with_region,
+        };
+        let usual = table.copy(0).usual;
+        let mut front = Self::over(table, layout, 0, descriptor)?;
+        front.secret = front.cpus.copy(0).secret;
+        front.bits = usual.map(|usual| shifted(usual.word).unwrap_or_default());
+        Ok(front)
+    }
+
+    fn over<'a>(
+        cpus: Shared<Cpu>,
+        layout: Layout,
+        room: u32,
+        descriptor: impl Fn(&'static str) -> Result<BorrowedFd<'a>, TableError>,
+    ) -> Result<Self, TableError> {
+        let sizing = Sizing::new(layout.bits);
+        let sets = layout.sets();
+        Ok(Self {
+            cpus,
+            v4: mapped(descriptor("FRONT4")?, "FRONT4", sets)?,
+            v6: mapped(descriptor("FRONT6")?, "FRONT6", sets)?,
+            opened4: mapped(descriptor("OPENED4")?, "OPENED4", sets)?,
+            opened6: mapped(descriptor("OPENED6")?, "OPENED6", sets)?,
+            ports: mapped(descriptor("PORTS")?, "PORTS", ALL_GROUPS)?,
+            flips: 0,
             secret: 0,
             spill_step: spill_step(room, layout.cpus),
             bits: [sizing.bits(); 2],
             sizing,
             one_region: false,
             layout,
-        };
-        front.keep_secrets().map_err(error("CPUS"))?;
-        front.flip(Generation::Even);
-        Ok(front)
+        })
     }
 
     fn keep_secrets(&mut self) -> io::Result<()> {
@@ -188,6 +226,10 @@ impl Front {
 
     /// Has every CPU count in `to` from now on, one after the other.
     pub fn flip(&mut self, to: Generation) {
+        self.flips += 1;
+        let first = self.cpus.at(0);
+        // SAFETY: inside the mapping; no program uses it.
+        unsafe { (*first).epochs[to.index()] = self.flips };
         let bits = self.sizing.bits();
         self.bits[to.index()] = bits;
         let odd = if to == Generation::Odd { ODD } else { 0 };
@@ -215,6 +257,22 @@ impl Front {
                 publish(&raw mut (*cpu).word, word);
             }
         }
+    }
+
+    /// How many flips there had been when a generation came into use; 0: it never was.
+    pub fn epoch(&self, generation: Generation) -> u64 {
+        self.cpus.copy(0).epochs[generation.index()]
+    }
+
+    /// The last epoch that is kept elsewhere.
+    pub fn kept(&self) -> u64 {
+        self.cpus.copy(0).kept
+    }
+
+    /// Notes that an epoch is kept elsewhere.
+    pub fn note_kept(&self, epoch: u64) {
+        // SAFETY: inside the mapping; no program uses it.
+        unsafe { publish(&raw mut (*self.cpus.at(0)).kept, epoch) };
     }
 
     /// Has all CPUs count in the same region from the next flip on: loses counts. For the test that shows so.
@@ -352,6 +410,17 @@ impl Front {
         }
         fill
     }
+}
+
+fn mapped<T: Element>(map: BorrowedFd<'_>, name: &'static str, len: u32) -> Result<Shared<T>, TableError> {
+    Shared::map(map, len as usize).map_err(call_error("map the table into memory", name))
+}
+
+/// Sets of the region that a word names, as a power of two; none: no word.
+fn shifted(word: u64) -> Option<u32> {
+    u64::BITS
+        .checked_sub((word >> SHIFT_AT) as u32 & 63)
+        .filter(|bits| *bits < u64::BITS)
 }
 
 /// So that all CPUs together wake the daemon some eight times before the spill is full, as bits.

@@ -10,6 +10,7 @@ use super::attach::{Direction, LinkLayer};
 use super::bell::Bell;
 use super::capacity::Capacity;
 use super::front::Layout;
+use super::pins::{PinError, Pins};
 use super::requirements::{self, RequirementError};
 use super::samples::Samples;
 use super::tables::{KernelTables, TableError, call_error, map_error};
@@ -60,6 +61,9 @@ pub enum LoadError {
     /// The maps.
     #[error(transparent)]
     Tables(#[from] TableError),
+    /// The directory that is to keep them.
+    #[error(transparent)]
+    Pins(#[from] Box<PinError>),
 }
 
 /// The programs, to be loaded and attached.
@@ -75,7 +79,19 @@ pub struct Programs {
 /// # Errors
 /// No right, or no memory for the tables.
 pub fn load(capacity: Capacity) -> Result<(Programs, KernelTables), LoadError> {
-    load_for(capacity, requirements::is_preempt_rt()?)
+    load_pinned(capacity, None)
+}
+
+/// The same; with `pins`, the maps outlive the process.
+///
+/// # Errors
+/// As [`load`]; the maps cannot be pinned.
+pub fn load_pinned(
+    capacity: Capacity,
+    pins: Option<&mut Pins>,
+) -> Result<(Programs, KernelTables), LoadError> {
+    let real_time = requirements::is_preempt_rt()?;
+    load_laid_out(capacity, real_time, &layout(capacity, real_time)?, pins)
 }
 
 /// The same for a kernel that does or does not let tasks interrupt each other inside the egress hook.
@@ -83,7 +99,7 @@ pub fn load(capacity: Capacity) -> Result<(Programs, KernelTables), LoadError> {
 /// # Errors
 /// As [`load`].
 pub fn load_for(capacity: Capacity, real_time: bool) -> Result<(Programs, KernelTables), LoadError> {
-    load_laid_out(capacity, real_time, &layout(capacity, real_time)?)
+    load_laid_out(capacity, real_time, &layout(capacity, real_time)?, None)
 }
 
 /// Loads programs and maps for CPUs with numbers below `cpus`, of which these have a region of the front table. For the tests
@@ -103,13 +119,14 @@ pub fn load_on(
         with_region: with_region.to_vec(),
         bits: capacity.set_bits(with_region.len()),
     };
-    load_laid_out(capacity, real_time, &layout)
+    load_laid_out(capacity, real_time, &layout, None)
 }
 
 fn load_laid_out(
     capacity: Capacity,
     real_time: bool,
     layout: &Layout,
+    pins: Option<&mut Pins>,
 ) -> Result<(Programs, KernelTables), LoadError> {
     if OBJECT.is_empty() {
         return Err(LoadError::Stub);
@@ -134,6 +151,9 @@ fn load_laid_out(
     }
     // No BTF: the programs are not relocated against the running kernel, and reading vmlinux's costs start-up time.
     let mut ebpf = loader.btf(None).load(OBJECT)?;
+    if let Some(pins) = pins {
+        pins.pin_tables(&ebpf).map_err(Box::new)?;
+    }
     let tables = KernelTables::take(&mut ebpf, layout.clone(), capacity.spill)?;
     Ok((Programs { ebpf, real_time }, tables))
 }

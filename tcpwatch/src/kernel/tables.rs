@@ -83,6 +83,16 @@ pub(super) fn call_error(step: &'static str, map: impl Into<String>) -> impl FnO
     move |source| TableError::Call { step, map, source }
 }
 
+/// Waits until no packet is being counted by a program that was replaced or taken off before the call.
+///
+/// # Errors
+/// The kernel refuses. Then there was no grace period.
+pub fn grace_period() -> Result<(), TableError> {
+    GracePeriod::new()
+        .and_then(|grace| grace.wait())
+        .map_err(call_error("wait for running programs", "grace period"))
+}
+
 fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &str) -> Result<T, TableError> {
     let map = ebpf
         .take_map(name)
@@ -271,5 +281,13 @@ impl Tables for KernelTables {
     /// From a few cache lines of shared memory for each CPU.
     fn fill(&self, generation: Generation) -> Fill {
         self.front.fill(generation, self.room as u64)
+    }
+
+    fn epoch(&self, generation: Generation) -> u64 {
+        self.front.epoch(generation)
+    }
+
+    fn note_kept(&mut self, generation: Generation) {
+        self.front.note_kept(self.front.epoch(generation));
     }
 }

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::choice::ChoiceError;
+use super::survival::SurvivalError;
 use crate::enrich::GeoError;
 use crate::enrich::names::ptr::SystemError;
 use crate::history::HistoryError;
@@ -49,6 +50,9 @@ pub enum PipelineError {
     /// The hook.
     #[error(transparent)]
     Attach(#[from] AttachError),
+    /// What is to survive the daemon.
+    #[error(transparent)]
+    Survival(#[from] SurvivalError),
     /// The kernel tables, before anything is attached.
     #[error(transparent)]
     Tables(#[from] TableError),

@@ -1,11 +1,13 @@
 //! What is done with the counts: drained, in time, merged, and made a record at the end of each interval.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tcpwatch_common::names::Sampling;
 
 use super::assemble::{self, Interval};
 use super::{Ended, Pipeline, PipelineError};
+use crate::journal;
 use crate::kernel::drain::{CounterSource, Harvest};
 use crate::kernel::tables::TableError;
 use crate::record::{Record, WatchedInterface};
@@ -21,6 +23,9 @@ impl Pipeline {
         let Some(mut source) = self.source.take() else {
             unreachable!("the source is put back before anything else is done")
         };
+        if let Some(survival) = &self.survival {
+            survival.interfaces(self.watch.names());
+        }
         // The grace period blocks, for a tenth of a second on a busy machine.
         let (source, harvest) = tokio::task::spawn_blocking(move || {
             let harvest = source.drain();
@@ -48,6 +53,9 @@ impl Pipeline {
     pub(super) async fn relieve(&mut self) -> Result<(), PipelineError> {
         if let Some(naming) = &mut self.naming {
             naming.read();
+        }
+        if let Some(survival) = &self.survival {
+            survival.forget_written(&self.outputs);
         }
         let fill = self.source.as_ref().map(CounterSource::fill).unwrap_or_default();
         if fill.is_alarming() && !self.warned {
@@ -97,6 +105,18 @@ impl Pipeline {
     fn write_record(&mut self, interfaces: Vec<WatchedInterface>, partial: bool) {
         self.records += 1;
         let end = self.drained_until;
+        if let Some(survival) = &self.survival {
+            // Before it is pushed: what is not here goes into the next record if we are killed.
+            let ended = journal::Ended {
+                run: Arc::clone(&self.identity.run),
+                seq: self.records,
+                end,
+                partial,
+                interfaces: interfaces.clone(),
+            };
+            survival.forget_written(&self.outputs);
+            survival.end(&ended, self.watch.names());
+        }
         let interval = Interval {
             seq: self.records,
             start: self.start,
@@ -150,7 +170,9 @@ impl Pipeline {
     /// Detaches first, so that the last drain brings up everything that was ever counted.
     pub(super) async fn finish(mut self, ended: Ended) -> Result<(), PipelineError> {
         let interfaces = self.watch.for_record();
-        self.watch.detach_all();
+        if !self.watch.survives() {
+            self.watch.detach_all();
+        }
         let mut tries = 1;
         let lost = loop {
             match self.drain().await? {
@@ -178,7 +200,16 @@ impl Pipeline {
         if let Some(periodic) = self.periodic {
             periodic.finish().await;
         }
+        if self.watch.survives() {
+            self.watch.leave_all();
+            tracing::info!("the kernel goes on counting until the next start; `tcpwatch detach` ends that");
+        }
         let written = self.outputs.finish();
+        if let Some(survival) = &self.survival
+            && written.is_ok()
+        {
+            survival.forget(0);
+        }
         match lost {
             Some(error) => Err(PipelineError::LastDrain(error)),
             None => written,

@@ -85,6 +85,31 @@ impl Outputs {
         self.stdout.push(record);
     }
 
+    /// Hands over a record of an earlier run, which may be in the history already, and is `in_file`.
+    pub fn push_missing(&self, record: Record, in_file: bool) {
+        let record = Arc::new(record);
+        if let Some(file) = self.file.as_ref().filter(|_| !in_file) {
+            file.push(Arc::clone(&record));
+        }
+        if let Some(history) = &self.history {
+            history.push(Arc::clone(&record));
+        }
+        // Nobody knows what was read of stdout: it has records only where nothing else has.
+        if self.file.is_none() && self.history.is_none() {
+            self.stdout.push(record);
+        }
+    }
+
+    /// Of the last records that were pushed, how many are not in the record file or the history yet.
+    pub fn waiting(&self) -> usize {
+        let file = self.file.as_ref().map(Outlet::waiting);
+        let history = self.history.as_ref().map(Keeper::waiting);
+        match (file, history) {
+            (None, None) => self.stdout.waiting(),
+            (file, history) => file.max(history).unwrap_or_default(),
+        }
+    }
+
     /// Opens the record file anew. False: there is none.
     pub fn reopen(&self) -> bool {
         if let Some(file) = &self.file {

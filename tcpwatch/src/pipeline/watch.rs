@@ -11,9 +11,10 @@ use self::incoming::Incoming;
 use super::choice::{Candidate, policy, wanted};
 use super::naming;
 use crate::config::{Config, Interfaces, Sources};
-use crate::kernel::attach::{AttachError, Attacher, Attachment, Direction};
+use crate::kernel::attach::{AttachError, Attacher, Attachment, Direction, remove_left};
+use crate::kernel::pins::Pins;
 use crate::kernel::policy::{PolicySet, PortBits};
-use crate::net::{Defaults, Interface, device_counters};
+use crate::net::{Defaults, Interface, Network, device_counters};
 use crate::record::WatchedInterface;
 
 /// What a look at the network leads to.
@@ -226,7 +227,13 @@ impl Watch {
                     "{name}: somebody has removed tcpwatch from the egress hook: packets since then are not counted; attaching again"
                 );
                 removed.push(*index);
-            } else if let Incoming::Attached(attachment) = &watched.incoming
+                continue;
+            }
+            mend_pin(&mut watched.attachment, name);
+            if let Incoming::Attached(attachment) = &mut watched.incoming {
+                mend_pin(attachment, name);
+            }
+            if let Incoming::Attached(attachment) = &watched.incoming
                 && !still_there(&self.attacher, attachment, name, *index).await
             {
                 tracing::error!(
@@ -236,10 +243,75 @@ impl Watch {
             }
         }
         self.mend_incoming().await;
+        if let Some(pins) = self.attacher.pins()
+            && let Err(error) = pins.mend_tables()
+        {
+            tracing::error!(
+                "somebody has removed kernel tables from {}, and they cannot be put back: were tcpwatch killed now, counts would be lost: {:#}",
+                pins.directory().display(),
+                anyhow::Error::from(error)
+            );
+        }
         for index in &removed {
             self.watched.remove(index);
         }
         !removed.is_empty()
+    }
+
+    /// Leaves the program on every interface when the process ends, if that is wanted.
+    pub fn leave_all(&mut self) {
+        if let Some(pins) = self.attacher.pins() {
+            pins.stay();
+            for watched in std::mem::take(&mut self.watched).into_values() {
+                watched.attachment.leave();
+                if let Incoming::Attached(attachment) = watched.incoming {
+                    attachment.leave();
+                }
+            }
+        }
+    }
+
+    /// Whether the program is to go on without the process.
+    #[must_use]
+    pub const fn survives(&self) -> bool {
+        self.attacher.has_pins()
+    }
+
+    /// What goes on without the process.
+    pub const fn pins(&mut self) -> Option<&mut Pins> {
+        self.attacher.pins()
+    }
+
+    /// Takes what earlier processes have left off all interfaces. What is to be watched has a program of this one already.
+    pub async fn release_left(&mut self, network: &Network) {
+        let Some(pins) = self.attacher.pins() else {
+            return;
+        };
+        pins.release_links();
+        let present = match network.interfaces().await {
+            Ok(present) => present,
+            Err(error) => {
+                tracing::warn!(
+                    "cannot look for filters that were left: {:#}",
+                    anyhow::Error::from(error)
+                );
+                return;
+            }
+        };
+        for interface in present {
+            if !self.watched.contains_key(&interface.index)
+                && let Err(error) = remove_left(&network.handle(), &interface.name, interface.index).await
+            {
+                tracing::debug!("{}: {error}", interface.name);
+            }
+        }
+    }
+
+    /// Takes note of interfaces' names that are not known yet.
+    pub fn note_names(&mut self, names: HashMap<u32, Arc<str>>) {
+        for (index, name) in names {
+            self.names.entry(index).or_insert(name);
+        }
     }
 
     /// Takes the program off every interface.
@@ -276,6 +348,20 @@ impl Watch {
     /// Forgets interfaces that were gone before the interval that has just been recorded ended.
     pub fn forget_gone(&mut self) {
         self.names.retain(|index, _| self.watched.contains_key(index));
+    }
+}
+
+/// Puts back the name of a link that somebody has removed.
+fn mend_pin(attachment: &mut Attachment, interface: &str) {
+    match attachment.mend_pin(interface) {
+        Ok(false) => {}
+        Ok(true) => tracing::warn!(
+            "{interface}: somebody has removed the pin of tcpwatch's link; it was put back, nothing is lost"
+        ),
+        Err(error) => tracing::error!(
+            "somebody has removed the pin of tcpwatch's link: {:#}",
+            anyhow::Error::from(error)
+        ),
     }
 }
 

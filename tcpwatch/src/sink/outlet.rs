@@ -204,6 +204,12 @@ impl Outlet {
         self.shared.lock().outcome()
     }
 
+    /// Records that wait or are being written.
+    pub fn waiting(&self) -> usize {
+        let state = self.shared.lock();
+        state.queue.len() + usize::from(state.writing)
+    }
+
     /// Writes what waits, for `deadline` at most.
     pub fn finish(self, deadline: Duration) -> Outcome {
         self.shared.lock().finishing = true;

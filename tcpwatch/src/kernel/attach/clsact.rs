@@ -6,7 +6,8 @@ use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-use aya::programs::tc::{self, NlOptions, TcAttachOptions, TcHandle};
+use aya::programs::ProgramError;
+use aya::programs::tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
@@ -28,23 +29,31 @@ impl Attacher {
             layer,
             direction,
         } = at;
-        let (lock, foreign) = match direction {
-            Direction::Egress => {
-                let lock = lock(interface, ifindex)?;
-                add_clsact(interface)?;
-                self.remove_stale(interface, ifindex, Direction::Ingress).await?;
-                (
-                    Some(lock),
-                    self.remove_stale(interface, ifindex, Direction::Egress).await?,
-                )
-            }
-            // The lock is that of the filter for packets that leave, which has cleaned up, too.
-            Direction::Ingress => {
-                add_clsact(interface)?;
-                (None, self.others(interface, ifindex, direction).await?)
-            }
+        // The lock is that of the filter for packets that leave, which cleans up on both hooks.
+        let lock = match direction {
+            Direction::Egress => Some(lock(interface, ifindex)?),
+            Direction::Ingress => None,
         };
-        let (priority, behind) = place(&foreign);
+        add_clsact(interface)?;
+        // What an earlier process has left goes on counting until our program is in its place.
+        let takes_over = self.pins.is_some();
+        let left = if takes_over {
+            self.own(interface, ifindex, direction).await?
+        } else {
+            None
+        };
+        if takes_over {
+            self.release_left(ifindex, direction);
+        }
+        if direction == Direction::Egress && !takes_over {
+            remove_stale(&self.netlink, interface, ifindex, Direction::Ingress).await?;
+            remove_stale(&self.netlink, interface, ifindex, Direction::Egress).await?;
+        }
+        let foreign = self.others(interface, ifindex, direction).await?;
+        let (priority, behind) = match left {
+            Some(priority) => (priority, before(&foreign, priority)),
+            None => place(&foreign),
+        };
         let attach_error = |source| AttachError::Attach {
             interface: interface.to_owned(),
             hook: Hook::Clsact,
@@ -57,8 +66,15 @@ impl Attacher {
             handle: HANDLE,
             classid: None,
         };
-        let link = program
-            .attach_with_options(interface, direction.hook(), TcAttachOptions::Netlink(options))
+        let attached = match left {
+            Some(_) => SchedClassifierLink::attached(interface, direction.hook(), priority, HANDLE, None)
+                .map_err(|source| ProgramError::from(tc::TcError::IoError(source)))
+                .and_then(|link| program.attach_to_link(link)),
+            None => {
+                program.attach_with_options(interface, direction.hook(), TcAttachOptions::Netlink(options))
+            }
+        };
+        let link = attached
             .and_then(|id| program.take_link(id))
             .map_err(attach_error)?;
         Ok(Attachment {
@@ -66,31 +82,24 @@ impl Attacher {
             direction,
             behind,
             program_id,
-            _link: link,
+            link: Some(link),
+            pin: None,
             _lock: lock,
         })
     }
 
-    /// Removes the classic filters that are ours by name and handle, and says where the others stand. The caller holds
-    /// the lock: whoever made ours is dead.
-    pub(super) async fn remove_stale(
-        &mut self,
+    /// The priority of our own filter, if there is one.
+    async fn own(
+        &self,
         interface: &str,
         ifindex: u32,
         direction: Direction,
-    ) -> Result<Vec<Position>, AttachError> {
-        let mut foreign = Vec::new();
-        for filter in self.filters(interface, ifindex, direction).await? {
-            if is_ours(&filter) {
-                tracing::info!("{interface}: removing the filter that a killed tcpwatch left behind");
-                self.remove(filter)
-                    .await
-                    .map_err(filters_error(interface, "clean up"))?;
-            } else {
-                foreign.push(Position::of(&filter));
-            }
-        }
-        Ok(foreign)
+    ) -> Result<Option<u16>, AttachError> {
+        let filters = filters(&self.netlink, interface, ifindex, direction).await?;
+        Ok(filters
+            .iter()
+            .find(|filter| is_ours(filter))
+            .map(|filter| Position::of(filter).priority))
     }
 
     /// Where the filters stand that are not ours.
@@ -100,53 +109,92 @@ impl Attacher {
         ifindex: u32,
         direction: Direction,
     ) -> Result<Vec<Position>, AttachError> {
-        let filters = self.filters(interface, ifindex, direction).await?;
+        let filters = filters(&self.netlink, interface, ifindex, direction).await?;
         Ok(filters
             .iter()
             .filter(|filter| !is_ours(filter))
             .map(Position::of)
             .collect())
     }
+}
 
-    /// The filters on one of the interface's hooks.
-    pub(super) async fn filters(
-        &self,
-        interface: &str,
-        ifindex: u32,
-        direction: Direction,
-    ) -> Result<Vec<TcMessage>, AttachError> {
-        let ask = self.netlink.traffic_filter(ifindex.cast_signed()).get();
-        let ask = match direction {
-            Direction::Egress => ask.egress(),
-            Direction::Ingress => ask.ingress(),
-        };
-        let filters: Vec<TcMessage> = ask
-            .execute()
-            .try_collect()
-            .await
-            .map_err(filters_error(interface, "list"))?;
-        // The kernel lists each chain's priorities, too: those have no handle and are no filters.
-        Ok(filters
-            .into_iter()
-            .filter(|filter| u32::from(filter.header.handle) != 0)
-            .collect())
-    }
-
-    async fn remove(&mut self, filter: TcMessage) -> Result<(), rtnetlink::Error> {
-        let mut message = TcMessage::default();
-        message.header = filter.header;
-        let mut request = NetlinkMessage::from(RouteNetlinkMessage::DelTrafficFilter(message));
-        request.header.flags = NLM_F_REQUEST | NLM_F_ACK;
-        let mut answers = self.netlink.request(request)?;
-        while let Some(answer) = answers.next().await {
-            if let NetlinkPayload::Error(error) = answer.payload
-                && error.code.is_some()
-            {
-                return Err(rtnetlink::Error::NetlinkError(error));
-            }
+/// Removes our filters from both hooks of an interface, if whoever made them is dead.
+///
+/// # Errors
+/// The hooks cannot be looked at, or the kernel refuses.
+pub async fn remove_left(
+    netlink: &rtnetlink::Handle,
+    interface: &str,
+    ifindex: u32,
+) -> Result<(), AttachError> {
+    if let Ok(_lock) = lock(interface, ifindex) {
+        for direction in Direction::ALL {
+            remove_stale(netlink, interface, ifindex, direction).await?;
         }
-        Ok(())
     }
+    Ok(())
+}
+
+/// Removes the classic filters that are ours by name and handle, and says where the others stand. The caller holds
+/// the lock: whoever made ours is dead.
+async fn remove_stale(
+    netlink: &rtnetlink::Handle,
+    interface: &str,
+    ifindex: u32,
+    direction: Direction,
+) -> Result<Vec<Position>, AttachError> {
+    let mut foreign = Vec::new();
+    for filter in filters(netlink, interface, ifindex, direction).await? {
+        if is_ours(&filter) {
+            tracing::info!("{interface}: removing the filter that a killed tcpwatch left behind");
+            remove(netlink, filter)
+                .await
+                .map_err(filters_error(interface, "clean up"))?;
+        } else {
+            foreign.push(Position::of(&filter));
+        }
+    }
+    Ok(foreign)
+}
+
+/// The filters on one of the interface's hooks.
+pub(super) async fn filters(
+    netlink: &rtnetlink::Handle,
+    interface: &str,
+    ifindex: u32,
+    direction: Direction,
+) -> Result<Vec<TcMessage>, AttachError> {
+    let ask = netlink.traffic_filter(ifindex.cast_signed()).get();
+    let ask = match direction {
+        Direction::Egress => ask.egress(),
+        Direction::Ingress => ask.ingress(),
+    };
+    let filters: Vec<TcMessage> = ask
+        .execute()
+        .try_collect()
+        .await
+        .map_err(filters_error(interface, "list"))?;
+    // The kernel lists each chain's priorities, too: those have no handle and are no filters.
+    Ok(filters
+        .into_iter()
+        .filter(|filter| u32::from(filter.header.handle) != 0)
+        .collect())
+}
+
+async fn remove(netlink: &rtnetlink::Handle, filter: TcMessage) -> Result<(), rtnetlink::Error> {
+    let mut message = TcMessage::default();
+    message.header = filter.header;
+    let mut request = NetlinkMessage::from(RouteNetlinkMessage::DelTrafficFilter(message));
+    request.header.flags = NLM_F_REQUEST | NLM_F_ACK;
+    let mut answers = netlink.clone().request(request)?;
+    while let Some(answer) = answers.next().await {
+        if let NetlinkPayload::Error(error) = answer.payload
+            && error.code.is_some()
+        {
+            return Err(rtnetlink::Error::NetlinkError(error));
+        }
+    }
+    Ok(())
 }
 
 /// What turns a failure of netlink into one that says what was being done with an interface's filters.
@@ -251,6 +299,14 @@ fn place(foreign: &[Position]) -> (u16, usize) {
         behind += here.len();
     }
     (u16::MAX, behind)
+}
+
+/// How many foreign filters are before one of ours with this priority.
+fn before(foreign: &[Position], priority: u16) -> usize {
+    foreign
+        .iter()
+        .filter(|position| position.priority < priority)
+        .count()
 }
 
 #[cfg(test)]
