@@ -38,6 +38,9 @@ pub enum Format {
     Json,
     /// One row per total, destination and banned prefix.
     Csv,
+    /// Nothing: for a service, whose records are in a file or the history.
+    #[value(name = "none")]
+    Nothing,
 }
 
 /// How records are made into text.
@@ -101,6 +104,16 @@ pub fn encoder(format: Format, style: &Style) -> Box<dyn Encode> {
         Format::Classic => Box::new(Classic::new(style.clone())),
         Format::Json => Box::new(Json),
         Format::Csv => Box::new(Csv),
+        Format::Nothing => Box::new(Nothing),
+    }
+}
+
+/// No bytes at all.
+struct Nothing;
+
+impl Encode for Nothing {
+    fn encode(&self, _: &Record, _: &mut Pieces<'_>) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -178,6 +178,7 @@ const fn name(format: Format) -> &'static str {
         Format::Classic => "classic",
         Format::Json => "json",
         Format::Csv => "csv",
+        Format::Nothing => "nothing",
     }
 }
 
