@@ -12,16 +12,23 @@ use crate::enrich::Language;
 use crate::geo::{import, info, lookup, update};
 use crate::import as import_records;
 use crate::kernel::attach::AttachMode;
+use crate::manual::{CompletionsArgs, ManArgs};
 use crate::net::listening::PortOverride;
 use crate::report::command;
 use crate::sink::{Format, Grouping};
 use crate::verify;
 
+/// What `--version` says: with the commit and its date where `cargo xtask package` built it.
+pub const VERSION: &str = match option_env!("TCPWATCH_VERSION") {
+    Some(version) => version,
+    None => env!("CARGO_PKG_VERSION"),
+};
+
 /// Counts where this server's outgoing traffic goes, in the kernel, exactly.
 #[derive(Debug, Parser)]
 #[command(
     name = "tcpwatch",
-    version,
+    version = VERSION,
     arg_required_else_help = true,
     max_term_width = 100
 )]
@@ -46,6 +53,12 @@ pub enum Command {
     Detach(detach::Arguments),
     /// Sum up what the history has of a period, or answer a question about one network, site or country
     Report(Box<command::Arguments>),
+    /// Print a configuration file with every option of `run`, its meaning and its default
+    Config,
+    /// Print what makes a shell complete tcpwatch's commands and options
+    Completions(CompletionsArgs),
+    /// Print the man page, or write the pages of all commands into a directory
+    Man(ManArgs),
 }
 
 /// Arguments of `tcpwatch geo`.

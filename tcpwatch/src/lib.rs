@@ -10,6 +10,7 @@ pub mod history;
 pub mod import;
 pub mod journal;
 pub mod kernel;
+pub mod manual;
 pub mod net;
 pub mod pipeline;
 pub mod record;

@@ -11,6 +11,7 @@ use tcpwatch::detach;
 use tcpwatch::geo::{self, Ending};
 use tcpwatch::import;
 use tcpwatch::kernel::memory;
+use tcpwatch::manual::{self, ManualError};
 use tcpwatch::pipeline::{self, PipelineError};
 use tcpwatch::report::command;
 use tcpwatch::sink::wants_colour;
@@ -30,6 +31,9 @@ fn main() -> ExitCode {
         Command::Geo(args) => answer(args),
         Command::Report(args) => report(&args),
         Command::Detach(args) => detach_all(&args),
+        Command::Config => describe(manual::config(&mut std::io::stdout())),
+        Command::Completions(args) => describe(manual::completions(&args, &mut std::io::stdout())),
+        Command::Man(args) => describe(manual::man(&args, &mut std::io::stdout())),
     }
 }
 
@@ -50,6 +54,13 @@ fn report(args: &command::Arguments) -> ExitCode {
             let status = if error.is_usage() { USAGE } else { FAILED };
             complain(&mut stderr, &error.into(), status)
         }
+    }
+}
+
+fn describe(written: Result<(), ManualError>) -> ExitCode {
+    match written {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&mut std::io::stderr(), &error.into(), FAILED),
     }
 }
 
