@@ -83,6 +83,8 @@ pub struct Config {
     pub sources: Sources,
     /// Destinations that are left out, each prefix once.
     pub bans: Arc<[IpNet]>,
+    /// Files that some of them are from.
+    pub ban_files: Vec<PathBuf>,
     /// Which replies to clients are left out; none: none are.
     pub served: Option<Served>,
     /// What stdout shows; none: by what stdout is.
@@ -267,6 +269,7 @@ impl Config {
                 samples: if names.sampled() { SAMPLE_BYTES } else { 0 },
             },
             bans: bans.into(),
+            ban_files: args.ban_files,
             served: served(args.skip_served, args.served_ports)?,
             format: args.format,
             record: args.record,

@@ -18,6 +18,7 @@ pub mod recording;
 pub mod report;
 pub mod sample;
 pub mod schedule;
+pub mod service;
 pub mod sink;
 pub mod tally;
 pub mod verify;

@@ -14,6 +14,8 @@ use tcpwatch::kernel::memory;
 use tcpwatch::manual::{self, ManualError};
 use tcpwatch::pipeline::{self, PipelineError};
 use tcpwatch::report::command;
+use tcpwatch::service;
+use tcpwatch::service::journal::{self, Prioritised};
 use tcpwatch::sink::wants_colour;
 use tcpwatch::verify;
 use tokio::signal::unix::{SignalKind, signal};
@@ -98,22 +100,34 @@ fn ended(ending: Ending) -> ExitCode {
 
 fn watch(args: RunArgs) -> ExitCode {
     memory::give_back_large_blocks();
+    let config = match Config::new(args, std::env::args_os()) {
+        Ok(config) => config,
+        Err(error) => return complain(&mut std::io::stderr(), &error.into(), USAGE),
+    };
+    // Before the first thread: each has rights of its own.
+    let confinement = match service::confine(&config) {
+        Ok(confinement) => confinement,
+        Err(error) => return complain(&mut std::io::stderr(), &error.into(), USAGE),
+    };
     // A terminal that has been stopped, or a pipe that nobody reads, must not hold up a drain: what is said goes through a
     // thread, and what that cannot take is dropped. The guard's end waits a second at most.
     let (mut stderr, _guard) = tracing_appender::non_blocking(std::io::stderr());
     let filter = tracing_subscriber::EnvFilter::try_from_env("TCPWATCH_LOG")
         .unwrap_or_else(|_unset_or_invalid| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(stderr.clone())
         .with_ansi(wants_colour(&std::io::stderr()))
         .with_target(false)
-        .without_time()
-        .init();
-    let config = match Config::new(args, std::env::args_os()) {
-        Ok(config) => config,
-        Err(error) => return complain(&mut stderr, &error.into(), USAGE),
-    };
+        .without_time();
+    if journal::is_stderr() {
+        log.event_format(Prioritised::default()).init();
+    } else {
+        log.init();
+    }
+    if let Some(confinement) = confinement {
+        confinement.log();
+    }
     match start(config, &mut stderr) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -154,8 +168,9 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
 fn complain(stderr: &mut dyn Write, error: &anyhow::Error, status: u8) -> ExitCode {
     let line = format!("{error:#}");
     let line = shortened(&line.split_whitespace().collect::<Vec<_>>().join(" "));
+    let priority = if journal::is_stderr() { journal::ERROR } else { "" };
     // Nobody to read it is no reason for a panic.
-    writeln!(stderr, "tcpwatch: {line}").unwrap_or_default();
+    writeln!(stderr, "{priority}tcpwatch: {line}").unwrap_or_default();
     ExitCode::from(status)
 }
 

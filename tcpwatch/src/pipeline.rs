@@ -43,6 +43,7 @@ use crate::kernel::policy::PortBits;
 use crate::kernel::requirements;
 use crate::kernel::tables::KernelTables;
 use crate::net::{Defaults, Interface, NetError, Network};
+use crate::service::notify::{self, Heartbeat};
 use crate::tally::Tally;
 
 /// How often the default route is asked for again when no interface was named.
@@ -122,6 +123,7 @@ pub async fn run(
         &outputs,
         listening.as_ref(),
     );
+    notify::ready();
 
     let mut pipeline = Pipeline {
         identity: Identity {
@@ -263,6 +265,7 @@ impl Pipeline {
         gauge.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut calendar = tokio::time::interval(periodic::LOOK);
         calendar.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut heart = Heartbeat::start();
         let follows_route = self.config.interfaces == Interfaces::DefaultRoute;
         loop {
             tokio::select! {
@@ -280,6 +283,7 @@ impl Pipeline {
                     }
                     self.replacements.look();
                 }
+                () = heart.beat() => {}
                 // These before the tick: where draining takes as long as the interval, there is always a tick.
                 () = self.network.changed() => self.follow_network().await?,
                 places = self.replacements.next() => self.replace_places(places),

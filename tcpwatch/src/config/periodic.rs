@@ -8,6 +8,7 @@ use jiff::ZonedDateTime;
 use crate::config::file::refusal;
 use crate::report;
 use crate::schedule::{Schedule, ScheduleError};
+use crate::service::sandbox::fixed_part;
 
 /// A report that is made from time to time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -132,6 +133,12 @@ impl Periodic {
     #[must_use]
     pub fn command(&self) -> &[String] {
         &self.command
+    }
+
+    /// The directory that all its files are in; none: it has no file.
+    #[must_use]
+    pub fn directory(&self) -> Option<PathBuf> {
+        self.file.as_ref().map(|pattern| fixed_part(Path::new(pattern)))
     }
 
     /// The file for the report that is due at `due`; none: there is none.

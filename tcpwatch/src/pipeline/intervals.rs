@@ -11,6 +11,7 @@ use crate::journal;
 use crate::kernel::drain::{CounterSource, Harvest};
 use crate::kernel::tables::TableError;
 use crate::record::{Record, WatchedInterface};
+use crate::service::notify;
 
 /// How often the last drain is tried before its counts are given up.
 const LAST_DRAINS: u32 = 5;
@@ -152,6 +153,7 @@ impl Pipeline {
             destinations.len()
         );
         let lost = record.totals.overflow.packets;
+        notify::record(*seq, destinations.len(), lost);
         if lost > 0 {
             tracing::error!(
                 "record {seq}: {lost} packets had no room in the kernel table, their destinations are lost: raise --spill (now {})",
@@ -169,6 +171,7 @@ impl Pipeline {
 
     /// Detaches first, so that the last drain brings up everything that was ever counted.
     pub(super) async fn finish(mut self, ended: Ended) -> Result<(), PipelineError> {
+        notify::stopping();
         let interfaces = self.watch.for_record();
         if !self.watch.survives() {
             self.watch.detach_all();
