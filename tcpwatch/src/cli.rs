@@ -15,6 +15,7 @@ use crate::kernel::attach::AttachMode;
 use crate::manual::{CompletionsArgs, ManArgs};
 use crate::net::listening::PortOverride;
 use crate::report::command;
+use crate::selftest;
 use crate::sink::{Format, Grouping};
 use crate::verify;
 
@@ -59,6 +60,8 @@ pub enum Command {
     Completions(CompletionsArgs),
     /// Print the man page, or write the pages of all commands into a directory
     Man(ManArgs),
+    /// Send known traffic between two network namespaces of its own, and check that it is counted exactly; leaves nothing behind
+    Selftest(selftest::Arguments),
 }
 
 /// Arguments of `tcpwatch geo`.

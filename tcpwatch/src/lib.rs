@@ -19,6 +19,7 @@ pub mod report;
 pub mod sample;
 pub mod schedule;
 pub mod service;
+pub mod selftest;
 pub mod sink;
 pub mod tally;
 pub mod verify;

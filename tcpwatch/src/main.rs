@@ -16,6 +16,7 @@ use tcpwatch::pipeline::{self, PipelineError};
 use tcpwatch::report::command;
 use tcpwatch::service;
 use tcpwatch::service::journal::{self, Prioritised};
+use tcpwatch::selftest;
 use tcpwatch::sink::wants_colour;
 use tcpwatch::verify;
 use tokio::signal::unix::{SignalKind, signal};
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Command::Config => describe(manual::config(&mut std::io::stdout())),
         Command::Completions(args) => describe(manual::completions(&args, &mut std::io::stdout())),
         Command::Man(args) => describe(manual::man(&args, &mut std::io::stdout())),
+        Command::Selftest(args) => test_itself(&args),
     }
 }
 
@@ -87,6 +89,13 @@ fn import_records(args: import::Arguments) -> ExitCode {
 fn detach_all(args: &detach::Arguments) -> ExitCode {
     match detach::run(args, &mut std::io::stdout()) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&mut std::io::stderr(), &error.into(), USAGE),
+    }
+}
+
+fn test_itself(args: &selftest::Arguments) -> ExitCode {
+    match selftest::run(args, &mut std::io::stdout()) {
+        Ok(ending) => ended(ending),
         Err(error) => complain(&mut std::io::stderr(), &error.into(), USAGE),
     }
 }

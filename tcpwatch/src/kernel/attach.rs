@@ -2,6 +2,7 @@
 //! else by a classic filter on the clsact qdisc.
 
 mod clsact;
+pub mod survey;
 
 use std::ffi::CString;
 use std::fmt;

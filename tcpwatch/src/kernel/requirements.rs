@@ -57,7 +57,11 @@ pub fn check() -> Result<(), RequirementError> {
     check_capabilities()
 }
 
-fn kernel_release() -> Result<String, RequirementError> {
+/// What `uname -r` says.
+///
+/// # Errors
+/// The kernel does not answer.
+pub fn kernel_release() -> Result<String, RequirementError> {
     uname().map(|name| text(&name.release))
 }
 
@@ -79,7 +83,11 @@ fn text(field: &[libc::c_char]) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn check_kernel(release: &str) -> Result<(), RequirementError> {
+/// Whether a kernel of this release is new enough.
+///
+/// # Errors
+/// It is not, or is none.
+pub fn check_kernel(release: &str) -> Result<(), RequirementError> {
     let mut numbers = release
         .split(|c: char| !c.is_ascii_digit())
         .map(str::parse::<u32>);
@@ -92,24 +100,36 @@ fn check_kernel(release: &str) -> Result<(), RequirementError> {
 }
 
 fn check_capabilities() -> Result<(), RequirementError> {
-    let effective = caps::read(None, CapSet::Effective).map_err(RequirementError::Caps)?;
-    if effective.contains(&Capability::CAP_SYS_ADMIN) && effective.contains(&Capability::CAP_NET_ADMIN) {
-        return Ok(());
-    }
-    let missing: Vec<String> = [Capability::CAP_BPF, Capability::CAP_NET_ADMIN]
-        .into_iter()
-        .filter(|capability| !effective.contains(capability))
-        .map(|capability| capability.to_string())
-        .collect();
+    let missing = missing_capabilities()?;
     if missing.is_empty() {
         return Ok(());
     }
-    let binary =
-        std::env::current_exe().map_or_else(|_| "tcpwatch".to_owned(), |path| path.display().to_string());
     Err(RequirementError::Capabilities {
         missing: missing.join(" and "),
-        binary,
+        binary: binary(),
     })
+}
+
+/// Names of the capabilities that tcpwatch needs and this process has not.
+///
+/// # Errors
+/// The kernel does not answer.
+pub fn missing_capabilities() -> Result<Vec<String>, RequirementError> {
+    let effective = caps::read(None, CapSet::Effective).map_err(RequirementError::Caps)?;
+    if effective.contains(&Capability::CAP_SYS_ADMIN) && effective.contains(&Capability::CAP_NET_ADMIN) {
+        return Ok(Vec::new());
+    }
+    Ok([Capability::CAP_BPF, Capability::CAP_NET_ADMIN]
+        .into_iter()
+        .filter(|capability| !effective.contains(capability))
+        .map(|capability| capability.to_string())
+        .collect())
+}
+
+/// This program's file.
+#[must_use]
+pub fn binary() -> String {
+    std::env::current_exe().map_or_else(|_| "tcpwatch".to_owned(), |path| path.display().to_string())
 }
 
 /// Whether whoever started us wants us to outlive the terminal (nohup): SIGHUP was ignored then.
