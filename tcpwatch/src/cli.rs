@@ -8,6 +8,7 @@ use crate::config::history::HistoryArgs;
 use crate::config::names::NameOption;
 use crate::config::service::ServiceArgs;
 use crate::detach;
+use crate::doctor;
 use crate::enrich::Language;
 use crate::geo::{import, info, lookup, update};
 use crate::import as import_records;
@@ -60,6 +61,8 @@ pub enum Command {
     Completions(CompletionsArgs),
     /// Print the man page, or write the pages of all commands into a directory
     Man(ManArgs),
+    /// Say what this machine can and cannot do for a run, and what to do about it; changes nothing
+    Doctor(doctor::Arguments),
     /// Send known traffic between two network namespaces of its own, and check that it is counted exactly; leaves nothing behind
     Selftest(selftest::Arguments),
 }

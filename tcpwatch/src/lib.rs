@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod config;
 pub mod detach;
+pub mod doctor;
 pub mod domain;
 pub mod enrich;
 pub mod geo;

@@ -8,6 +8,7 @@ use clap::Parser as _;
 use tcpwatch::cli::{Cli, Command, GeoArgs, RunArgs};
 use tcpwatch::config::Config;
 use tcpwatch::detach;
+use tcpwatch::doctor;
 use tcpwatch::geo::{self, Ending};
 use tcpwatch::import;
 use tcpwatch::kernel::memory;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         Command::Config => describe(manual::config(&mut std::io::stdout())),
         Command::Completions(args) => describe(manual::completions(&args, &mut std::io::stdout())),
         Command::Man(args) => describe(manual::man(&args, &mut std::io::stdout())),
+        Command::Doctor(args) => examine(&args),
         Command::Selftest(args) => test_itself(&args),
     }
 }
@@ -89,6 +91,14 @@ fn import_records(args: import::Arguments) -> ExitCode {
 fn detach_all(args: &detach::Arguments) -> ExitCode {
     match detach::run(args, &mut std::io::stdout()) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&mut std::io::stderr(), &error.into(), USAGE),
+    }
+}
+
+fn examine(args: &doctor::Arguments) -> ExitCode {
+    let mut stdout = std::io::stdout();
+    match doctor::run(args, wants_colour(&stdout), &mut stdout) {
+        Ok(ending) => ended(ending),
         Err(error) => complain(&mut std::io::stderr(), &error.into(), USAGE),
     }
 }

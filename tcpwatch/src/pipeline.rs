@@ -4,7 +4,7 @@ pub mod assemble;
 pub mod choice;
 mod error;
 mod follow;
-mod greeting;
+pub(crate) mod greeting;
 mod intervals;
 mod naming;
 mod outputs;

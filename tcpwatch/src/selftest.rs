@@ -12,7 +12,6 @@ use self::stage::Stage;
 use self::traces::Traces;
 use crate::geo::Ending;
 use crate::kernel::attach::{AttachError, AttachMode, survey};
-use crate::kernel::drain::Moment;
 use crate::kernel::load::LoadError;
 use crate::kernel::requirements::{self, RequirementError};
 use crate::kernel::sandbox;
@@ -151,13 +150,10 @@ fn act(fault: bool, before: &BTreeSet<u32>, traces: &mut Traces) -> Result<Acted
         let (mut parts, mut absent) = (Vec::new(), Vec::new());
         let mut last = None;
         for mode in MODES {
-            let begin = Moment::now();
-            match perform(&stage, &script, mode, before, traces).await {
+            let begin = Instant::now();
+            match perform(&stage, &script, mode, before, traces, fault).await {
                 Ok(mut part) => {
-                    part.took = begin.monotonic.elapsed();
-                    if fault && parts.is_empty() {
-                        part.lose_a_packet();
-                    }
+                    part.took = begin.elapsed();
                     parts.push(part);
                 }
                 Err(SelftestError::Attach(error)) => {

@@ -153,7 +153,7 @@ pub fn serves(ports: &ServedPorts) -> bool {
 }
 
 /// What becomes of replies to clients; none: the host has none, as far as one can tell.
-fn served(left_out: bool, ports: &ServedPorts) -> Option<String> {
+pub(crate) fn served(left_out: bool, ports: &ServedPorts) -> Option<String> {
     let tcp = ports.tcp.iter().map(|port| (port, Protocol::Tcp));
     let udp = ports.udp.iter().map(|port| (port, Protocol::Udp));
     let mut found: Vec<(u16, Protocol)> = tcp.chain(udp).collect();

@@ -50,7 +50,10 @@ impl Row {
     /// Exactly; what is not from an own source may be more, because the kernel itself sends such packets.
     pub fn passed(&self) -> bool {
         let exact = self.counted == self.expected;
-        exact && self.arrived.is_none_or(|packets| packets == self.expected.counts.packets)
+        exact
+            && self
+                .arrived
+                .is_none_or(|packets| packets == self.expected.counts.packets)
     }
 }
 
@@ -78,33 +81,22 @@ impl Part {
     pub fn passed(&self) -> bool {
         self.balanced && self.strangers.is_empty() && self.rows.iter().all(Row::passed)
     }
-
-    /// The negative control.
-    pub fn lose_a_packet(&mut self) {
-        if let Some(row) = self.rows.first_mut() {
-            row.counted.counts.packets -= 1;
-        }
-    }
 }
 
-/// Plays `acts` with the program attached by `mode`.
+/// Plays `acts` with the program attached by `mode`. With `fault`, a packet is lost between the kernel and the comparison.
 pub async fn perform(
     stage: &Stage,
     acts: &[Act],
     mode: AttachMode,
     before: &BTreeSet<u32>,
     traces: &mut Traces,
+    fault: bool,
 ) -> Result<Part, SelftestError> {
     let (programs, tables) = load(CAPACITY)?;
     let mut source = Drain::new(tables, policy(stage.ifindex))?;
     let mut attacher = Attacher::new(programs, mode, stage.near.clone());
     let attachment = attacher
-        .attach(
-            INTERFACE,
-            stage.ifindex,
-            LinkLayer::Ethernet,
-            Direction::Egress,
-        )
+        .attach(INTERFACE, stage.ifindex, LinkLayer::Ethernet, Direction::Egress)
         .await?;
     traces.programs.extend(
         survey::names()
@@ -125,8 +117,18 @@ pub async fn perform(
     let attach = attachment.hook.name();
     drop(attachment);
     balanced &= tally.add(source.drain()?.drained).is_none();
+    if fault {
+        lose_a_packet(&mut tally);
+    }
     let arrived = arrived(stage, acts);
     Ok(judge(stage.ifindex, acts, attach, &tally, balanced, &arrived))
+}
+
+/// The negative control.
+fn lose_a_packet(tally: &mut Tally) {
+    if let Some(traffic) = tally.destinations.values_mut().next() {
+        traffic.counts.packets -= 1;
+    }
 }
 
 fn policy(ifindex: u32) -> PolicySet {
@@ -223,10 +225,7 @@ fn judge(
     let mut elsewhere = false;
     for (key, traffic) in &tally.destinations {
         elsewhere |= key.ifindex != ifindex;
-        found
-            .entry(to_ip(key.destination))
-            .or_default()
-            .add(*traffic);
+        found.entry(to_ip(key.destination)).or_default().add(*traffic);
     }
     let of = |outcome: Outcome| tally.totals.outcomes[outcome as usize];
     let rows = acts

@@ -81,7 +81,11 @@ impl Act {
                 packets,
                 bytes: packets * (ETHERNET + ip + rest),
             },
-            tcp_connections: if self.kind == Kind::Connections { packets } else { 0 },
+            tcp_connections: if self.kind == Kind::Connections {
+                packets
+            } else {
+                0
+            },
             quic_connections: 0,
         }
     }

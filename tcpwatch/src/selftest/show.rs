@@ -36,7 +36,10 @@ pub fn text(outcome: &Outcome, out: &mut dyn Write) -> io::Result<()> {
     }
     let seconds = outcome.took.as_secs_f64();
     if outcome.passed() {
-        writeln!(out, "PASSED in {seconds:.1} s: every packet and every byte was counted")?;
+        writeln!(
+            out,
+            "PASSED in {seconds:.1} s: every packet and every byte was counted"
+        )?;
     } else {
         writeln!(
             out,
@@ -47,11 +50,7 @@ pub fn text(outcome: &Outcome, out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn table(part: &Part, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(
-        out,
-        "by {:<33} {:>18} {:>18}",
-        part.attach, "expected", "counted"
-    )?;
+    writeln!(out, "by {:<33} {:>18} {:>18}", part.attach, "expected", "counted")?;
     writeln!(
         out,
         "  {:<16}{:<18} {:>8} {:>9} {:>8} {:>9}",
@@ -118,9 +117,15 @@ fn verdict(row: &Row) -> String {
         words.push(format!("ok, {} connections", row.counted.tcp_connections));
     }
     if row.counted.quic_connections > 0 {
-        words.push(format!("WRONG: {} QUIC connections", row.counted.quic_connections));
+        words.push(format!(
+            "WRONG: {} QUIC connections",
+            row.counted.quic_connections
+        ));
     }
-    if let Some(arrived) = row.arrived.filter(|packets| *packets != row.expected.counts.packets) {
+    if let Some(arrived) = row
+        .arrived
+        .filter(|packets| *packets != row.expected.counts.packets)
+    {
         words.push(format!("WRONG: {arrived} arrived"));
     }
     if words.is_empty() {

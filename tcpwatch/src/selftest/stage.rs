@@ -1,11 +1,11 @@
 //! Two network namespaces of one thread, joined by a veth pair: `near` sends, `far` has the destinations.
 
+use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
-use std::fs;
 
 use futures_util::TryStreamExt as _;
 use netlink_packet_route::address::AddressHeaderFlags;
@@ -76,9 +76,7 @@ impl Stage {
         let mut sinks = Vec::new();
         for act in acts.iter().filter(|act| act.kind != Kind::Connections) {
             let socket = UdpSocket::bind((act.destination, PORT)).map_err(step("bind a destination"))?;
-            socket
-                .set_nonblocking(true)
-                .map_err(step("bind a destination"))?;
+            socket.set_nonblocking(true).map_err(step("bind a destination"))?;
             sinks.push((act.destination, socket));
         }
         // From here on the thread is in the other one; what was opened before stays where it is.
@@ -141,21 +139,13 @@ async fn join(near: &Handle, far: &Handle, namespace: i32, ipv6: bool) -> Result
         .destination_prefix(Ipv4Addr::new(198, 18, 0, 0), 15)
         .gateway(FAR_V4)
         .build();
-    near.route()
-        .add(v4)
-        .execute()
-        .await
-        .map_err(ask("set a route"))?;
+    near.route().add(v4).execute().await.map_err(ask("set a route"))?;
     if ipv6 {
         let v6 = RouteMessageBuilder::<Ipv6Addr>::new()
             .destination_prefix(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32)
             .gateway(FAR_V6)
             .build();
-        near.route()
-            .add(v6)
-            .execute()
-            .await
-            .map_err(ask("set a route"))?;
+        near.route().add(v6).execute().await.map_err(ask("set a route"))?;
     }
     Ok(here)
 }
