@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use clap::{Args, Parser as _};
 
-use self::finding::{Finding, Verdict, chain, of_error};
+use self::finding::{Finding, Verdict, chain};
 use self::links::Device;
+pub use self::show::Paper;
 use self::stores::PlaceFile;
 use crate::cli::{Cli, Command};
 use crate::config::{Config, Sources};
@@ -17,7 +18,7 @@ use crate::geo::Ending;
 use crate::kernel::attach::{AttachMode, Direction};
 use crate::kernel::clock;
 use crate::kernel::requirements::{self, RequirementError};
-use crate::net::{Interface, Network};
+use crate::net::{Interface, NetError, Network};
 use crate::pipeline::choice::choose_first;
 use crate::pipeline::greeting;
 
@@ -82,11 +83,11 @@ fn would_run(sections: &[Section]) -> bool {
     !all.any(|finding| finding.verdict == Verdict::Fail)
 }
 
-/// Looks at everything, and shows how it stands. `colour`: whether the answer may have some.
+/// Looks at everything, and shows how it stands.
 ///
 /// # Errors
 /// There is no answer at all; that something is amiss is none.
-pub fn run(arguments: &Arguments, colour: bool, out: &mut dyn Write) -> Result<Ending, DoctorError> {
+pub fn run(arguments: &Arguments, paper: Paper, out: &mut dyn Write) -> Result<Ending, DoctorError> {
     let (config, configured) = configuration(arguments)?;
     let release = requirements::kernel_release()?;
     let host = requirements::host_name().unwrap_or_else(|_| "this host".to_owned());
@@ -125,7 +126,7 @@ pub fn run(arguments: &Arguments, colour: bool, out: &mut dyn Write) -> Result<E
     let shown = if arguments.json {
         show::json(&host, &sections, out)
     } else {
-        show::text(&host, &sections, colour, out)
+        show::text(&host, &sections, paper, out)
     };
     match shown {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(DoctorError::Write(error)),
@@ -158,7 +159,7 @@ fn configuration(arguments: &Arguments) -> Result<(Config, Vec<Finding>), Doctor
         Ok(config) => Ok((config, vec![Finding::ok(CHECK, path.display().to_string())])),
         Err(error) => Ok((
             parse(&typed).map_err(DoctorError::Config)?,
-            vec![of_error(Finding::fail, CHECK, &error).cure("what follows is judged without the file")],
+            vec![Finding::fail(CHECK, error).cure("mend it; what follows is judged without the file")],
         )),
     }
 }
@@ -203,7 +204,10 @@ fn kernel(
         facts::available_memory(),
     ));
     found.push(machine::files(facts::open_files(), watched));
-    found.push(machine::clock(&jiff::ZonedDateTime::now(), clock::is_synchronised().ok()));
+    found.push(machine::clock(
+        &jiff::ZonedDateTime::now(),
+        clock::is_synchronised().ok(),
+    ));
     Ok(found)
 }
 
@@ -212,11 +216,11 @@ async fn networked(config: &Config, by_tcx: bool) -> (Vec<Finding>, usize) {
     const CHECK: &str = "interface";
     let network = match Network::open() {
         Ok(network) => network,
-        Err(error) => return (vec![of_error(Finding::fail, CHECK, &chain(&error))], 0),
+        Err(error) => return (vec![no_netlink(&error)], 0),
     };
     let surveyed = match network::survey(&network).await {
         Ok(surveyed) => surveyed,
-        Err(error) => return (vec![of_error(Finding::fail, CHECK, &chain(&error))], 0),
+        Err(error) => return (vec![no_netlink(&error)], 0),
     };
     let chosen = choose_first(
         &config.interfaces,
@@ -226,7 +230,7 @@ async fn networked(config: &Config, by_tcx: bool) -> (Vec<Finding>, usize) {
     );
     let chosen: Vec<Interface> = match chosen {
         Ok(chosen) => chosen.into_iter().map(|candidate| candidate.interface).collect(),
-        Err(error) => return (vec![of_error(Finding::fail, CHECK, &chain(&error))], 0),
+        Err(error) => return (vec![links::nothing(&error)], 0),
     };
     let directions: &[Direction] = if config.names.dns {
         &Direction::ALL
@@ -264,6 +268,11 @@ async fn networked(config: &Config, by_tcx: bool) -> (Vec<Finding>, usize) {
     found.extend(stacked(&chosen, &surveyed, &config.sources));
     found.extend(clients(config));
     (found, chosen.len())
+}
+
+fn no_netlink(error: &NetError) -> Finding {
+    Finding::fail("interface", chain(error))
+        .cure("a sandbox or a container forbids netlink: allow it (AF_NETLINK)")
 }
 
 fn stacked(chosen: &[Interface], surveyed: &network::Surveyed, sources: &Sources) -> Vec<Finding> {
@@ -340,10 +349,15 @@ fn places(config: &Config) -> Vec<Finding> {
                     built: file.built,
                 })
                 .collect();
-            let today = jiff::ZonedDateTime::now().with_time_zone(jiff::tz::TimeZone::UTC).date();
+            let today = jiff::ZonedDateTime::now()
+                .with_time_zone(jiff::tz::TimeZone::UTC)
+                .date();
             stores::places(&files, &warnings, today)
         }
-        Err(error) => vec![of_error(Finding::fail, "places", &chain(&error))],
+        Err(error) => vec![
+            Finding::fail("places", chain(&error))
+                .cure("name another file with --geo, or none: then those in the usual places are used"),
+        ],
     }
 }
 

@@ -97,7 +97,11 @@ fn detach_all(args: &detach::Arguments) -> ExitCode {
 
 fn examine(args: &doctor::Arguments) -> ExitCode {
     let mut stdout = std::io::stdout();
-    match doctor::run(args, wants_colour(&stdout), &mut stdout) {
+    let paper = doctor::Paper {
+        colour: wants_colour(&stdout),
+        columns: terminal_size::terminal_size_of(&stdout).map(|(width, _)| usize::from(width.0)),
+    };
+    match doctor::run(args, paper, &mut stdout) {
         Ok(ending) => ended(ending),
         Err(error) => complain(&mut std::io::stderr(), &error.into(), USAGE),
     }

@@ -89,12 +89,3 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
-
-/// What an error says, parted where its text says what to do. The texts of this program are written like that: what is wrong,
-/// a colon, the cure.
-pub fn of_error(fail: fn(&'static str, String) -> Finding, check: &'static str, text: &str) -> Finding {
-    match text.split_once(": ") {
-        Some((what, cure)) => fail(check, what.to_owned()).cure(cure),
-        None => fail(check, text.to_owned()),
-    }
-}

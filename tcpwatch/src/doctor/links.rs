@@ -6,6 +6,7 @@ use super::finding::Finding;
 use crate::config::{Interfaces, Sources};
 use crate::kernel::attach::LinkLayer;
 use crate::net::{Defaults, Interface};
+use crate::pipeline::choice::ChoiceError;
 use crate::sink::text::bytes;
 
 /// Addresses that are named; the rest is a number.
@@ -28,6 +29,17 @@ pub struct Device {
     pub gso_bytes: Option<u32>,
     /// Most packets that it makes of one buffer.
     pub gso_packets: Option<u32>,
+}
+
+/// Why there is nothing to watch. The error's text is what is wrong, a colon, and what to do.
+pub fn nothing(error: &ChoiceError) -> Finding {
+    let text = error.to_string();
+    let (says, cure) = text.split_once(": ").unwrap_or((&text, "--interface NAME"));
+    let cure = match cure.strip_prefix("there are ") {
+        Some(names) => format!("take one of {names}"),
+        None => cure.to_owned(),
+    };
+    Finding::fail("interface", says).cure(cure)
 }
 
 /// An interface that is to be watched.
@@ -95,7 +107,7 @@ pub fn offload(interface: &Interface, device: &Device) -> Option<Finding> {
         Finding::ok(
             CHECK,
             format!(
-                "{}: the kernel hands over up to {} at once, cut late (GSO/TSO); packets and bytes are counted as they leave",
+                "{}: up to {} at once, cut late (GSO/TSO), and counted packet by packet as it leaves",
                 interface.name,
                 bytes(u64::from(size))
             ),

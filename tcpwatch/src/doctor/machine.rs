@@ -81,7 +81,7 @@ pub fn jit(enabled: Option<&str>) -> Finding {
         Some("2") => Finding::note(CHECK, "on, and every program is written to the kernel's log").cure(ON),
         Some("0") => Finding::warn(CHECK, "off: a packet costs many times as much").cure(ON),
         // One that compiles always may have no such switch, and others show it to root only.
-        Some(_) | None => Finding::ok(CHECK, "not told to this user; nearly every kernel has it on"),
+        Some(_) | None => Finding::ok(CHECK, "not told here; nearly every kernel has it on"),
     }
 }
 

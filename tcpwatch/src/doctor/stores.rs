@@ -51,7 +51,9 @@ pub fn places(files: &[PlaceFile], warnings: &[String], today: Date) -> Vec<Find
                 .cure("tcpwatch geo update fetches one, tcpwatch geo import makes one; or --geo FILE"),
         );
     } else {
-        found.extend(warnings.iter().map(|warning| Finding::warn(CHECK, warning)));
+        found.extend(warnings.iter().map(|warning| {
+            Finding::warn(CHECK, warning).cure("mend or remove it, or name the files to use with --geo FILE")
+        }));
     }
     found
 }
