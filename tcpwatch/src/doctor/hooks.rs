@@ -43,7 +43,7 @@ pub fn attach(trials: &Trials, wanted: AttachMode) -> Finding {
     let (tcx, clsact) = match trials {
         Trials::Unloadable(why) => {
             return Finding::fail(CHECK, format!("the kernel does not take the program: {why}"))
-                .cure("see what the end of the line says; docs/troubleshooting.md has the usual causes");
+                .cure("where rights are not missing, a container or a security module may forbid bpf(2): allow it there");
         }
         Trials::Untried { why, tcx } => {
             let by_version = if *tcx { "tcx and clsact" } else { "clsact" };
@@ -135,6 +135,15 @@ pub fn occupants(interface: &str, direction: Direction, found: &Occupants, by_tc
             ),
         )
         .cure("give them a higher pref number (tc filter replace … pref N), or use --attach tcx");
+    }
+    if !by_tcx && classic.iter().any(|filter| filter.is_ours) {
+        return Finding::note(
+            CHECK,
+            format!("{place}: {order}; where that tcpwatch runs, no other can be attached"),
+        )
+        .cure(
+            "nothing where it is the one that you mean; a dead one's filter is replaced by the next start",
+        );
     }
     match (others, own) {
         (0, 0) => Finding::ok(CHECK, format!("{place}: free")),

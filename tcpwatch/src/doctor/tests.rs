@@ -241,6 +241,15 @@ fn those_on_a_hook_are_named_in_their_order() {
         Verdict::Ok,
         &["in this order: tcx tcpwatch_l2 (9), agent (12)"],
     );
+    let mine = Filter {
+        is_ours: true,
+        ..filter("tcpwatch_l2", 1, true)
+    };
+    is(
+        &said(&on(&[], vec![mine]), false),
+        Verdict::Note,
+        &["no other can be attached"],
+    );
     is(&said(&Occupants::default(), true), Verdict::Note, &["sudo"]);
 }
 
