@@ -56,9 +56,7 @@ pub fn attach(trials: &Trials, wanted: AttachMode) -> Finding {
         Trials::Tried { tcx, clsact } => (tcx, clsact),
     };
     match (wanted, tcx, clsact) {
-        (AttachMode::Auto, Trial::Works, Trial::Works) => {
-            Finding::ok(CHECK, "tcx works, and so does clsact (tried)")
-        }
+        (AttachMode::Auto, Trial::Works, Trial::Works) => Finding::ok(CHECK, "tcx and clsact work (tried)"),
         (AttachMode::Auto | AttachMode::Tcx, Trial::Works, _) => Finding::ok(CHECK, "tcx works (tried)"),
         (AttachMode::Clsact, _, Trial::Works) => Finding::ok(CHECK, "clsact works (tried)"),
         (AttachMode::Auto, Trial::Fails(_), Trial::Works) => Finding::note(
