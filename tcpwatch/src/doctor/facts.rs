@@ -1,23 +1,22 @@
 //! What the machine says of itself: thin reading, no judgement.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, access, statfs, statvfs};
+use rustix::fs::{Access, access, statvfs};
 use rustix::process::{Resource, getrlimit};
 
 use super::machine::BpfFs;
 use super::stores::{Opened, Pins, Running, Target};
 use crate::history::{self, HistoryError};
+use crate::kernel::pins::is_bpf;
 
 /// Where file systems for BPF are mounted.
 pub const BPFFS: &str = "/sys/fs/bpf";
 /// Where tcpwatch's pins usually are.
 const PINS: &str = "/sys/fs/bpf/tcpwatch";
-/// BPF_FS_MAGIC (include/uapi/linux/magic.h).
-const BPF_FS: i64 = 0xcafe_4a11;
 
 /// A file of /proc or /sys; none: it is not there, or not for this user.
 pub fn read(path: &str) -> Option<String> {
@@ -47,16 +46,11 @@ pub fn bpffs(pin: Option<&Path>) -> BpfFs {
     let path = pin.map_or_else(|| PathBuf::from(BPFFS), Path::to_owned);
     let there = nearest(&path);
     BpfFs {
-        mounted: statfs(&there).is_ok_and(|system| is_bpf(system.f_type)),
+        mounted: is_bpf(&there).unwrap_or(false),
         writable: access(&there, Access::WRITE_OK).is_ok(),
         path: path.display().to_string(),
         wanted: pin.is_some(),
     }
-}
-
-/// The type's width and sign differ among architectures; the magic number has 32 bits.
-fn is_bpf(kind: impl TryInto<i64>) -> bool {
-    kind.try_into().is_ok_and(|kind| kind & 0xffff_ffff == BPF_FS)
 }
 
 /// The path itself, or the nearest directory above it that is there.
@@ -126,8 +120,18 @@ pub fn pin_directory(pin: Option<&Path>) -> PathBuf {
     pin.map_or_else(|| PathBuf::from(PINS), Path::to_owned)
 }
 
-/// What is pinned in a directory, at any depth: empty directories are none.
+/// What is pinned in a directory. The lock that a living tcpwatch holds on it is asked for, and let go at once.
 pub fn pins(directory: &Path) -> Pins {
+    let found = pinned(directory);
+    let held = || File::open(directory).map(|directory| directory.try_lock());
+    match found {
+        Pins::Some if matches!(held(), Ok(Err(TryLockError::WouldBlock))) => Pins::Held,
+        found => found,
+    }
+}
+
+/// At any depth: empty directories are nothing.
+fn pinned(directory: &Path) -> Pins {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Pins::Forbidden,
@@ -135,7 +139,7 @@ pub fn pins(directory: &Path) -> Pins {
     };
     for entry in entries.flatten() {
         let found = match entry.file_type() {
-            Ok(kind) if kind.is_dir() => pins(&entry.path()),
+            Ok(kind) if kind.is_dir() => pinned(&entry.path()),
             Ok(_) => Pins::Some,
             Err(_) => Pins::None,
         };
@@ -180,6 +184,11 @@ mod tests {
         assert_eq!(pins(directory.path()), Pins::None);
         fs::write(directory.path().join("v3/usual/FRONT4"), "").unwrap();
         assert_eq!(pins(directory.path()), Pins::Some);
+        let lock = File::open(directory.path()).unwrap();
+        lock.lock().unwrap();
+        assert_eq!(pins(directory.path()), Pins::Held);
+        drop(lock);
+        assert_eq!(pins(directory.path()), Pins::Some);
     }
 
     #[test]
@@ -191,11 +200,5 @@ mod tests {
         assert_eq!(running(&path), Running::Answers);
         drop(listener);
         assert_eq!(running(&path), Running::Stale);
-    }
-
-    #[test]
-    fn no_other_file_system_is_taken_for_bpf() {
-        assert!(is_bpf(0xcafe_4a11_u32) && is_bpf(0xcafe_4a11_i64) && is_bpf(0xcafe_4a11_u32.cast_signed()));
-        assert!(!is_bpf(0x0102_1994_i64));
     }
 }

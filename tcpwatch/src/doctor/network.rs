@@ -145,7 +145,7 @@ async fn try_both(config: &Config) -> Result<Trials, String> {
         if results.is_empty() {
             load_all(&mut programs, config.names.dns).map_err(|error| chain(&error))?;
         }
-        let mut attacher = Attacher::new(programs, mode, handle.clone());
+        let mut attacher = Attacher::new(programs, mode, handle.clone(), None);
         let attached = attacher
             .attach("lo", LOOPBACK_INDEX, LinkLayer::Ethernet, Direction::Egress)
             .await;

@@ -181,8 +181,10 @@ pub enum Running {
 pub enum Pins {
     /// Nothing.
     None,
-    /// Something.
+    /// Something that no tcpwatch reads.
     Some,
+    /// Something of a tcpwatch that runs.
+    Held,
     /// This user may not look.
     Forbidden,
 }
@@ -205,9 +207,9 @@ pub fn instance(running: Running, socket: &Path, pins: Pins, directory: &Path) -
             Finding::note("pins", format!("{directory} cannot be looked into by this user"))
                 .cure("sudo tcpwatch doctor"),
         ),
-        (Pins::Some, Running::Answers) => found.push(Finding::ok(
+        (Pins::Held, _) => found.push(Finding::ok(
             "pins",
-            format!("{directory}: counting goes on while the service is restarted"),
+            format!("{directory}, of a tcpwatch that runs: counting goes on while it is restarted"),
         )),
         (Pins::Some, _) => found.push(
             Finding::warn(

@@ -97,7 +97,7 @@ pub async fn perform(
 ) -> Result<Part, SelftestError> {
     let (programs, tables) = load(CAPACITY)?;
     let mut source = Drain::new(tables, policy(stage.ifindex))?;
-    let mut attacher = Attacher::new(programs, mode, stage.near.clone());
+    let mut attacher = Attacher::new(programs, mode, stage.near.clone(), None);
     let attachment = attacher
         .attach(INTERFACE, stage.ifindex, LinkLayer::Ethernet, Direction::Egress)
         .await?;
@@ -238,7 +238,7 @@ fn judge(
             let mut noise = 0;
             let counted = match act.fate {
                 Fate::Counted => found.remove(&act.destination).unwrap_or_default(),
-                Fate::Banned => Traffic::of(tally.bans.first().copied().unwrap_or_default()),
+                Fate::Banned => Traffic::of(tally.bans.get(&script::banned()).copied().unwrap_or_default()),
                 Fate::OtherSource => {
                     let mut all = of(Outcome::OtherSource);
                     // The kernel's own packets (multicast listener reports) have no own source either.

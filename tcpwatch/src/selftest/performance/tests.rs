@@ -10,7 +10,7 @@ const IFINDEX: u32 = 2;
 /// What a kernel would have counted that makes no mistakes.
 fn drained(acts: &[Act]) -> Drained {
     let mut drained = Drained {
-        bans: vec![Counts::default()],
+        bans: vec![(script::banned(), Counts::default())],
         ..Drained::default()
     };
     for act in acts {
@@ -24,7 +24,7 @@ fn drained(acts: &[Act]) -> Drained {
         drained.totals.outcomes[outcome as usize].add(traffic.counts);
         match act.fate {
             Fate::Counted => drained.destinations.push((key(act.destination), traffic)),
-            Fate::Banned => drained.bans[0].add(traffic.counts),
+            Fate::Banned => drained.bans[0].1.add(traffic.counts),
             Fate::OtherSource => {}
         }
     }
@@ -78,7 +78,7 @@ fn a_packet_more_or_less_a_byte_or_a_stranger_fails() {
         |drained| drained.destinations[0].1.counts.packets -= 1,
         |drained| drained.destinations[3].1.counts.bytes += 1,
         |drained| drained.destinations[4].1.tcp_connections -= 1,
-        |drained| drained.bans[0].packets += 1,
+        |drained| drained.bans[0].1.packets += 1,
         |drained| {
             let stranger = Traffic::of(Counts {
                 packets: 1,
