@@ -239,6 +239,69 @@ fn one_that_runs_already_is_not_disturbed() {
     }
 }
 
+/// A BPF file system of the test's own; `ip netns exec` hides the machine's.
+struct BpfFs(tempfile::TempDir);
+
+impl BpfFs {
+    fn mount() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        command::run(&format!("mount -t bpf bpf {}", directory.path().display()));
+        Self(directory)
+    }
+}
+
+impl Drop for BpfFs {
+    fn drop(&mut self) {
+        command::attempt(&format!("umount {}", self.0.path().display()));
+    }
+}
+
+#[test]
+fn what_a_killed_tcpwatch_left_pinned_is_told_from_what_a_living_one_has() {
+    let lab = Lab::new();
+    let (bpffs, runtime) = (BpfFs::mount(), tempfile::tempdir().unwrap());
+    let pin = bpffs.0.path().join("tcpwatch");
+    let file = runtime.path().join("config.toml");
+    fs::write(
+        &file,
+        format!(
+            "pin = {pin:?}\nruntime = {:?}\ncontrol = \"none\"\n",
+            runtime.path()
+        ),
+    )
+    .unwrap();
+    let doctor = || {
+        let ended = lab
+            .tcpwatch(["doctor", "--json"])
+            .with_path("--config", &file)
+            .finish();
+        assert_eq!(ended.code(), Some(0), "{ended:#?}");
+        object(&ended)
+    };
+    assert_eq!(only(&doctor(), "bpffs").0, "ok");
+    assert!(findings(&doctor(), "pins").is_empty());
+    let watch = lab
+        .tcpwatch(["run", "--interval", "1h", "--format", "json"])
+        .with_path("--config", &file)
+        .start();
+    assert_eq!(only(&doctor(), "pins").0, "ok");
+    watch.kill();
+    let (verdict, says, cures) = only(&doctor(), "pins");
+    assert!(
+        verdict == "warn" && says.contains(pin.to_str().unwrap()),
+        "{says}"
+    );
+    let cure = format!("tcpwatch detach --pin {}", pin.display());
+    assert!(cures.contains(&cure), "{cures}");
+    let ended = lab
+        .tcpwatch(["detach"])
+        .with_path("--pin", &pin)
+        .with_path("--runtime", runtime.path())
+        .finish();
+    assert_eq!(ended.code(), Some(0), "{ended:#?}");
+    assert!(findings(&doctor(), "pins").is_empty());
+}
+
 /// What a selftest could leave outside: interfaces, namespaces with a name, pins.
 fn traces() -> [BTreeSet<String>; 3] {
     let links = command::run("ip -o link show");

@@ -217,7 +217,7 @@ pub fn instance(running: Running, socket: &Path, pins: Pins, directory: &Path) -
                 format!("{directory} has what a tcpwatch left that does not run: it goes on counting, and nobody reads it"),
             )
             .cure(format!("tcpwatch run --pin {directory} takes it over"))
-            .cure("tcpwatch detach ends it"),
+            .cure(format!("tcpwatch detach --pin {directory} ends it")),
         ),
     }
     found
