@@ -20,17 +20,11 @@ use crate::selftest;
 use crate::sink::{Format, Grouping};
 use crate::verify;
 
-/// What `--version` says: with the commit and its date where `cargo xtask package` built it.
-pub const VERSION: &str = match option_env!("TCPWATCH_VERSION") {
-    Some(version) => version,
-    None => env!("CARGO_PKG_VERSION"),
-};
-
 /// Counts where this server's outgoing traffic goes, in the kernel, exactly.
 #[derive(Debug, Parser)]
 #[command(
     name = "tcpwatch",
-    version = VERSION,
+    version,
     arg_required_else_help = true,
     max_term_width = 100
 )]

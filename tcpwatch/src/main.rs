@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io::{BufWriter, Write};
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 use tcpwatch::cli::{Cli, Command, GeoArgs, RunArgs};
 use tcpwatch::config::Config;
 use tcpwatch::detach;
@@ -27,8 +27,17 @@ const FAILED: u8 = 1;
 /// Wrong usage or configuration; nothing was touched.
 const USAGE: u8 = 2;
 
+/// With the commit and its date where `cargo xtask package` built it. Here and not in the library, of which nothing is then built anew.
+const VERSION: &str = match option_env!("TCPWATCH_VERSION") {
+    Some(version) => version,
+    None => env!("CARGO_PKG_VERSION"),
+};
+
 fn main() -> ExitCode {
-    match Cli::parse().command {
+    let command = Cli::command().version(VERSION);
+    let typed = Cli::from_arg_matches(&command.clone().get_matches());
+    let typed = typed.unwrap_or_else(|error| error.format(&mut command.clone()).exit());
+    match typed.command {
         Command::Run(args) => watch(*args),
         Command::Verify(args) => verify_books(&args),
         Command::Import(args) => import_records(args),
@@ -37,9 +46,9 @@ fn main() -> ExitCode {
         Command::Detach(args) => detach_all(&args),
         Command::Config => describe(manual::config(&mut std::io::stdout())),
         Command::Completions(args) => describe(manual::completions(&args, &mut std::io::stdout())),
-        Command::Man(args) => describe(manual::man(&args, &mut std::io::stdout())),
         Command::Doctor(args) => examine(&args),
         Command::Selftest(args) => test_itself(&args),
+        Command::Man(args) => describe(manual::man(&args, command, &mut std::io::stdout())),
     }
 }
 

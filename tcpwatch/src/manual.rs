@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory as _};
+use clap::{Args, Command, CommandFactory as _};
 use clap_complete::Shell;
 
 use crate::cli::Cli;
@@ -56,12 +56,11 @@ pub fn completions(args: &CompletionsArgs, stdout: &mut dyn Write) -> Result<(),
     answer(stdout, &script)
 }
 
-/// `tcpwatch man`.
+/// `tcpwatch man`, of `command`, which knows its version.
 ///
 /// # Errors
 /// stdout or the directory takes nothing.
-pub fn man(args: &ManArgs, stdout: &mut dyn Write) -> Result<(), ManualError> {
-    let command = Cli::command();
+pub fn man(args: &ManArgs, command: Command, stdout: &mut dyn Write) -> Result<(), ManualError> {
     let Some(directory) = &args.directory else {
         let mut page = Vec::new();
         clap_mangen::Man::new(command)
@@ -92,7 +91,7 @@ mod tests {
         let args = ManArgs {
             directory: Some(directory.path().join("man1")),
         };
-        man(&args, &mut Vec::new()).unwrap();
+        man(&args, Cli::command(), &mut Vec::new()).unwrap();
         let page = |name: &str| fs::read_to_string(directory.path().join("man1").join(name)).unwrap();
         assert!(
             page("tcpwatch.1").contains("tcpwatch\\-run(1)"),

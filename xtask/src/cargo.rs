@@ -28,7 +28,16 @@ pub fn program(package: &str, name: &str, release: bool) -> anyhow::Result<PathB
     if release {
         arguments.push("--release");
     }
-    build(&arguments, Kind::Program)?
+    one_program(&arguments, |_| {})
+}
+
+/// The same with other arguments of cargo, and what else the build is to have.
+///
+/// # Errors
+///
+/// The build fails, or makes no program.
+pub fn one_program(arguments: &[&str], with: impl FnOnce(&mut Command)) -> anyhow::Result<PathBuf> {
+    build(arguments, Kind::Program, with)?
         .pop()
         .context("cargo made no program")
 }
@@ -42,13 +51,15 @@ pub fn tests(package: &str) -> anyhow::Result<Vec<PathBuf>> {
     let mut tests = build(
         &["test", "--release", "--package", package, "--no-run"],
         Kind::Test,
+        |_| {},
     )?;
     tests.sort();
     Ok(tests)
 }
 
-fn build(arguments: &[&str], kind: Kind) -> anyhow::Result<Vec<PathBuf>> {
+fn build(arguments: &[&str], kind: Kind, with: impl FnOnce(&mut Command)) -> anyhow::Result<Vec<PathBuf>> {
     let mut command = cargo();
+    with(&mut command);
     command
         .args(arguments)
         .arg("--message-format=json-render-diagnostics");

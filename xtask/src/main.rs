@@ -11,6 +11,7 @@ mod doctor;
 mod kernels;
 mod lint;
 mod machine;
+mod package;
 mod places;
 mod run;
 mod setup;
@@ -45,6 +46,8 @@ enum Command {
     Doctor,
     /// Check format and lints, as the gate does
     Lint,
+    /// Make the .deb and the static tarball
+    Package(package::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::command(&arguments),
         Command::Doctor => doctor::command(),
         Command::Lint => lint::command(),
+        Command::Package(arguments) => package::command(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

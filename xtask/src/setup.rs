@@ -12,7 +12,7 @@ use std::{env, io};
 use anyhow::{Context as _, bail};
 
 use crate::machine::Machine;
-use crate::{kernels, places};
+use crate::{kernels, package, places};
 
 /// Finding out again after installing shows what an installation made possible or impossible (way A or B); this many
 /// times is enough for every chain there is: packages, then compiler, then linker, then place database.
@@ -39,15 +39,17 @@ pub enum Purpose {
     Tests,
     Bench,
     Lint,
+    Package,
 }
 
 /// All of them: what a plain `cargo xtask setup` looks after.
-pub const EVERYTHING: [Purpose; 5] = [
+pub const EVERYTHING: [Purpose; 6] = [
     Purpose::Build,
     Purpose::Places,
     Purpose::Tests,
     Purpose::Bench,
     Purpose::Lint,
+    Purpose::Package,
 ];
 
 /// One thing that was looked at.
@@ -88,6 +90,10 @@ pub enum Remedy {
     Qemu,
     /// A kernel of the matrix, by its name.
     Kernel(&'static str),
+    /// What makes the .deb.
+    CargoDeb,
+    /// Rust's library for the static program.
+    StaticTarget,
 }
 
 impl Remedy {
@@ -95,9 +101,11 @@ impl Remedy {
         match self {
             Self::Packages(_) | Self::CompilerPackages | Self::PlaceDatabase => true,
             // These are the user's own, as his Rust is.
-            Self::CompilerLink | Self::Nightly | Self::BpfLinker | Self::Components => false,
-            // Unpacked in the target directory.
-            Self::PlaceSources | Self::Qemu | Self::Kernel(_) => false,
+            Self::CompilerLink | Self::Nightly | Self::BpfLinker | Self::Components | Self::StaticTarget => {
+                false
+            }
+            // Unpacked, or built, in the target directory.
+            Self::PlaceSources | Self::Qemu | Self::Kernel(_) | Self::CargoDeb => false,
         }
     }
 }
@@ -173,6 +181,9 @@ pub fn look(machine: &Machine, known: &Known, purposes: &[Purpose]) -> Vec<Findi
     }
     if wanted(Purpose::Bench) {
         findings.extend(tools::for_bench(machine));
+    }
+    if wanted(Purpose::Package) {
+        findings.extend(package::tools::look(machine));
     }
     if wanted(Purpose::Places) {
         findings.push(places::look(machine, known));
@@ -331,6 +342,8 @@ fn apply(machine: &Machine, known: &mut Known, remedy: &Remedy) -> anyhow::Resul
             }
             Ok(())
         }
+        Remedy::CargoDeb => package::tools::install_cargo_deb(),
+        Remedy::StaticTarget => package::tools::install_target(),
     }
 }
 
