@@ -6,6 +6,7 @@ pub mod detach;
 pub mod doctor;
 pub mod domain;
 pub mod enrich;
+pub mod faults;
 pub mod geo;
 pub mod history;
 pub mod import;
