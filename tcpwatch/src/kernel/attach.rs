@@ -21,6 +21,7 @@ pub use self::clsact::remove_left;
 use super::bpf;
 use super::load::{LoadError, Programs};
 use super::pins::Pins;
+use crate::faults::die_at;
 
 /// What the frames of a device begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -432,6 +433,7 @@ impl Attacher {
                 )
                 .and_then(|id| program.take_link(id)),
         };
+        die_at("replaced");
         let mut link = match attached {
             Ok(link) => link,
             Err(source) if lacks_tcx(&source) => return Ok(None),
@@ -440,6 +442,7 @@ impl Attacher {
         let pin = self.pins.as_ref().map(|pins| pins.link(ifindex, direction));
         if let Some(pin) = &pin {
             link = pinned(link, pin).map_err(pin_error(interface))?;
+            die_at("pinned");
             for path in left {
                 // The link has its new name: the old one keeps nothing.
                 if let Err(error) = std::fs::remove_file(&path) {

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use super::capacity::Fill;
 use super::policy::PolicySet;
 use super::tables::TableError;
+use crate::faults::die_at;
 use crate::tally::Drained;
 
 /// One of the two halves of the kernel tables.
@@ -239,12 +240,15 @@ impl<T: Tables> CounterSource for Drain<T> {
             Retired::Closing(moment) => (moment, false),
             Retired::Spare | Retired::Read => (self.flip()?, true),
         };
+        die_at("flipped");
         self.tables.grace_period()?;
         let generation = self.current.other();
         let drained = self.tables.read(generation)?;
+        die_at("read");
         if let Some(keep) = &mut self.keep
             && keep.keep(self.tables.epoch(generation), &drained, retired)
         {
+            die_at("journaled");
             self.tables.note_kept(generation);
         }
         self.retired = Retired::Read;
@@ -252,6 +256,7 @@ impl<T: Tables> CounterSource for Drain<T> {
             // What was read is delivered all the same; the next drain begins with this step.
             tracing::warn!("cannot clear the drained kernel tables, trying again at the next drain: {error}");
         }
+        die_at("cleared");
         Ok(Harvest {
             drained,
             retired,

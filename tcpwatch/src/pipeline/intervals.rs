@@ -7,6 +7,7 @@ use tcpwatch_common::names::Sampling;
 
 use super::assemble::{self, Interval};
 use super::{Ended, Pipeline, PipelineError};
+use crate::faults::die_at;
 use crate::journal;
 use crate::kernel::drain::{CounterSource, Harvest};
 use crate::kernel::tables::TableError;
@@ -117,6 +118,7 @@ impl Pipeline {
             };
             survival.forget_written(&self.outputs);
             survival.end(&ended, self.watch.names());
+            die_at("sealed");
         }
         let interval = Interval {
             seq: self.records,
@@ -167,6 +169,7 @@ impl Pipeline {
             self.suggest_skipping(&record);
         }
         self.outputs.push(record);
+        die_at("pushed");
     }
 
     /// Detaches first, so that the last drain brings up everything that was ever counted.

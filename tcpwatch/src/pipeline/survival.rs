@@ -10,6 +10,7 @@ use super::assemble::{self, Identity, Interval};
 use super::outputs::Outputs;
 use super::{Pipeline, PipelineError};
 use crate::config::Config;
+use crate::faults::die_at;
 use crate::journal::{Ended, Journal, Unfinished, is_written};
 use crate::kernel::drain::{Keep, Moment};
 use crate::kernel::pins::{PinError, Pins};
@@ -267,6 +268,7 @@ impl Pipeline {
             }
         }
         self.drained_until = now;
+        die_at("taken-over");
         pins.remove(run);
         tracing::info!(
             "took over: {packets} packets were counted since the last drain of the run before; they are in the first record"

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use crate::faults::die_at;
 use crate::record::Record;
 use crate::sink::outlet::target::Target;
 use crate::sink::outlet::{Shared, rows_of};
@@ -192,6 +193,7 @@ impl Way {
     }
 
     fn written(&self, record: &Record) {
+        die_at("written");
         let lost = {
             let mut state = self.shared.lock();
             state.written += 1;
