@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::history::HistoryArgs;
 use crate::config::names::NameOption;
 use crate::config::service::ServiceArgs;
+use crate::control::command as control;
 use crate::detach;
 use crate::doctor;
 use crate::enrich::Language;
@@ -59,6 +60,12 @@ pub enum Command {
     Doctor(doctor::Arguments),
     /// Send known traffic between two network namespaces of its own, and check that it is counted exactly; leaves nothing behind
     Selftest(selftest::Arguments),
+    /// Say how the tcpwatch that is running is; fails when something is wrong
+    Status(control::StatusArguments),
+    /// Show or change what the tcpwatch that is running leaves out
+    Ban(control::BanArguments),
+    /// Have the tcpwatch that is running read its configuration again
+    Reload(control::ReloadArguments),
 }
 
 /// Arguments of `tcpwatch geo`.

@@ -1,10 +1,12 @@
 //! What `tcpwatch run` works with: every value parsed once, typed and trusted afterwards.
 
-mod bans;
+pub mod ban_file;
+pub mod bans;
 pub mod file;
 pub mod history;
 pub mod names;
 pub mod periodic;
+pub mod reload;
 mod served;
 pub mod service;
 
@@ -25,6 +27,7 @@ use crate::config::file::{File, FileError};
 use crate::config::history::{History, HistoryConfigError};
 use crate::config::names::NameSources;
 use crate::config::periodic::Periodic;
+use crate::config::reload::Origin;
 use crate::config::service::Service;
 use crate::enrich::Selection;
 use crate::kernel::attach::AttachMode;
@@ -83,8 +86,6 @@ pub struct Config {
     pub sources: Sources,
     /// Destinations that are left out, each prefix once.
     pub bans: Arc<[IpNet]>,
-    /// Files that some of them are from.
-    pub ban_files: Vec<PathBuf>,
     /// Which replies to clients are left out; none: none are.
     pub served: Option<Served>,
     /// What stdout shows; none: by what stdout is.
@@ -111,6 +112,8 @@ pub struct Config {
     pub periodic: Vec<Periodic>,
     /// Sizes of the kernel tables.
     pub capacity: Capacity,
+    /// Where all of this is from.
+    pub origin: Origin,
 }
 
 /// What is wrong with a value.
@@ -218,29 +221,38 @@ impl Config {
     /// # Errors
     /// The first value that is wrong.
     pub fn new(args: RunArgs, typed: impl IntoIterator<Item = OsString>) -> Result<Self, ConfigError> {
+        // Behind the program and the command.
+        Self::from_typed(args, typed.into_iter().skip(2).collect())
+    }
+
+    fn from_typed(args: RunArgs, typed: Vec<OsString>) -> Result<Self, ConfigError> {
         let Some(path) = &args.config else {
-            return Self::of(args, Vec::new());
+            return Self::of(args, Vec::new(), typed);
         };
         let command = RunArgs::augment_args(Command::new("run"));
         let file = File::read(path, &command)?;
-        // Behind the program and the command.
-        let typed: Vec<OsString> = typed.into_iter().skip(2).collect();
         let run = || iter::once(OsString::from("run"));
         // What was typed has been accepted already, and so has every value of the file.
         let matches = command
             .clone()
             .try_get_matches_from(run().chain(typed.iter().cloned()))?;
         let from_file = file.arguments(&matches, &command);
-        let line = run().chain(from_file).chain(typed);
+        let line = run().chain(from_file).chain(typed.iter().cloned());
         let args = RunArgs::from_arg_matches(&command.try_get_matches_from(line)?)?;
-        Self::of(args, file.periodic)
+        Self::of(args, file.periodic, typed)
     }
 
-    fn of(args: RunArgs, periodic: Vec<Periodic>) -> Result<Self, ConfigError> {
+    fn of(args: RunArgs, periodic: Vec<Periodic>, typed: Vec<OsString>) -> Result<Self, ConfigError> {
         if args.resolve && args.format != Some(Format::Classic) {
             return Err(ConfigError::Resolve);
         }
         let bans = bans::bans(&args.bans, &args.ban_files)?;
+        let origin = Origin {
+            typed: typed.into(),
+            file: args.config,
+            given_bans: bans::given(&args.bans)?.into(),
+            ban_files: args.ban_files,
+        };
         let mut names = names::sources(&args.names)?;
         if args.resolve && !names.any() {
             if !args.names.is_empty() {
@@ -269,7 +281,6 @@ impl Config {
                 samples: if names.sampled() { SAMPLE_BYTES } else { 0 },
             },
             bans: bans.into(),
-            ban_files: args.ban_files,
             served: served(args.skip_served, args.served_ports)?,
             format: args.format,
             record: args.record,
@@ -282,6 +293,7 @@ impl Config {
             by: each_once(args.by),
             attach: args.attach,
             periodic,
+            origin,
         })
     }
 }

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, FromArgMatches as _};
 use tcpwatch::cli::{Cli, Command, GeoArgs, RunArgs};
 use tcpwatch::config::Config;
+use tcpwatch::control::command::{self as control, CommandError};
+use tcpwatch::control::last_error::LastError;
 use tcpwatch::detach;
 use tcpwatch::doctor;
 use tcpwatch::geo::{self, Ending};
@@ -21,6 +23,8 @@ use tcpwatch::service::journal::{self, Prioritised};
 use tcpwatch::sink::wants_colour;
 use tcpwatch::verify;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Failed while running.
 const FAILED: u8 = 1;
@@ -49,6 +53,9 @@ fn main() -> ExitCode {
         Command::Doctor(args) => examine(&args),
         Command::Selftest(args) => test_itself(&args),
         Command::Man(args) => describe(manual::man(&args, command, &mut std::io::stdout())),
+        Command::Status(args) => asked(control::status(&args, &mut std::io::stdout())),
+        Command::Ban(args) => asked(control::ban(&args, &mut std::io::stdout())),
+        Command::Reload(args) => asked(control::reload(&args, &mut std::io::stdout())),
     }
 }
 
@@ -58,6 +65,17 @@ fn answer(args: GeoArgs) -> ExitCode {
     match geo::run(args.command, &mut std::io::stdout(), &mut stderr) {
         Ok(ending) => ended(ending),
         Err(error) => complain(&mut stderr, &error, USAGE),
+    }
+}
+
+/// What became of asking the tcpwatch that is running.
+fn asked(answered: Result<Ending, CommandError>) -> ExitCode {
+    match answered {
+        Ok(ending) => ended(ending),
+        Err(error) => {
+            let status = if error.is_usage() { USAGE } else { FAILED };
+            complain(&mut std::io::stderr(), &error.into(), status)
+        }
     }
 }
 
@@ -153,9 +171,12 @@ fn watch(args: RunArgs) -> ExitCode {
         .with_target(false)
         .without_time();
     if journal::is_stderr() {
-        log.event_format(Prioritised::default()).init();
+        log.event_format(Prioritised::default())
+            .finish()
+            .with(LastError)
+            .init();
     } else {
-        log.init();
+        log.finish().with(LastError).init();
     }
     if let Some(confinement) = confinement {
         confinement.log();

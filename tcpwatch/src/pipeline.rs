@@ -2,6 +2,7 @@
 
 pub mod assemble;
 pub mod choice;
+mod control;
 mod error;
 mod follow;
 pub(crate) mod greeting;
@@ -24,6 +25,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use self::assemble::Identity;
 use self::choice::choose_first;
+use self::control::Control;
 pub use self::error::PipelineError;
 use self::naming::Naming;
 use self::outputs::{Closed, Outputs};
@@ -65,7 +67,8 @@ pub async fn run(
     notices: &mut dyn Write,
 ) -> Result<(), PipelineError> {
     requirements::check()?;
-    let ends_on_hangup = config.record.is_none() && !requirements::ignores_hangup()?;
+    let ends_on_hangup =
+        config.record.is_none() && !config.origin.has_files() && !requirements::ignores_hangup()?;
     let mut hangup = signal(SignalKind::hangup()).map_err(PipelineError::Signals)?;
     let network = Network::open()?;
     let (present, defaults) = look(&network, &config).await?;
@@ -86,6 +89,7 @@ pub async fn run(
     }
     #[cfg(feature = "kernel-log")]
     programs.follow_log()?;
+    let control = Control::start(&config).await?;
     let outputs = Outputs::open(&config)?;
     let periodic = PeriodicReports::begin(&config, &outputs)?;
     let attacher = Attacher::new(programs, config.attach, network.handle(), pins);
@@ -150,6 +154,7 @@ pub async fn run(
         drained_until: start,
         warned: false,
         defaults,
+        control,
         look_again: false,
         hooks_checked: Instant::now(),
         config,
@@ -201,6 +206,13 @@ async fn look(network: &Network, config: &Config) -> Result<(Vec<Interface>, Def
         .map_err(NetError::Silent)?
 }
 
+/// So far apart; those that are missed are left out.
+fn ticks(period: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval_at(Instant::now() + period, period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    ticks
+}
+
 /// Why watching ended.
 enum Ended {
     /// A signal, or nobody reads any more: the interval is cut short.
@@ -244,6 +256,7 @@ struct Pipeline {
     warned: bool,
     /// The default route when it was last asked for.
     defaults: Defaults,
+    control: Control,
     /// Something that the last look asked for could not be done.
     look_again: bool,
     hooks_checked: Instant,
@@ -257,16 +270,12 @@ impl Pipeline {
         ends_on_hangup: bool,
     ) -> Result<Ended, PipelineError> {
         let mut shutdown = std::pin::pin!(shutdown);
-        let mut tick = tokio::time::interval_at(Instant::now() + self.config.interval, self.config.interval);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let mut route_check = tokio::time::interval_at(Instant::now() + ROUTE_CHECK, ROUTE_CHECK);
-        route_check.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let mut gauge = tokio::time::interval_at(Instant::now() + GAUGE, GAUGE);
-        gauge.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut tick = ticks(self.config.interval);
+        let mut route_check = ticks(ROUTE_CHECK);
+        let mut gauge = ticks(GAUGE);
         let mut calendar = tokio::time::interval(periodic::LOOK);
         calendar.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut heart = Heartbeat::start();
-        let follows_route = self.config.interfaces == Interfaces::DefaultRoute;
         loop {
             tokio::select! {
                 biased;
@@ -282,13 +291,20 @@ impl Pipeline {
                         return Ok(Ended::Early);
                     }
                     self.replacements.look();
+                    self.control.reload(&self.config);
                 }
                 () = heart.beat() => {}
                 // These before the tick: where draining takes as long as the interval, there is always a tick.
                 () = self.network.changed() => self.follow_network().await?,
                 places = self.replacements.next() => self.replace_places(places),
                 ports = next_served(&mut self.served) => self.follow_served(ports).await?,
-                _ = route_check.tick(), if follows_route => self.follow_route().await?,
+                _ = route_check.tick(), if self.config.interfaces == Interfaces::DefaultRoute => self.follow_route().await?,
+                asked = self.control.next(), if !self.control.owes() => {
+                    self.answer(asked).await?;
+                    if tick.period() != self.config.interval {
+                        tick = ticks(self.config.interval);
+                    }
+                }
                 _ = calendar.tick(), if self.periodic.is_some() => {
                     if let Some(periodic) = &mut self.periodic {
                         periodic.look(jiff::Timestamp::now());
@@ -303,6 +319,8 @@ impl Pipeline {
                 }
                 () = self.bell.rung() => self.relieve().await?,
                 _ = gauge.tick() => self.relieve().await?,
+                // The last: everything else has had its turn since the last answer.
+                () = std::future::ready(()), if self.control.owes() => self.control.paid(),
             }
         }
     }

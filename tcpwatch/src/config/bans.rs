@@ -19,12 +19,12 @@ pub(super) fn bans(texts: &[String], files: &[PathBuf]) -> Result<Vec<IpNet>, Co
             bans.push(net);
         }
     };
-    for text in texts {
-        add(prefix(text, || "--ban".to_owned())?);
+    for net in given(texts)? {
+        add(net);
     }
     for path in files {
         for (number, line) in read(path)?.lines().enumerate() {
-            let text = line.split('#').next().unwrap_or_default().trim();
+            let text = without_comment(line);
             if !text.is_empty() {
                 add(prefix(text, || format!("{}:{}", path.display(), number + 1))?);
             }
@@ -36,6 +36,19 @@ pub(super) fn bans(texts: &[String], files: &[PathBuf]) -> Result<Vec<IpNet>, Co
     Ok(bans)
 }
 
+/// Those of `--ban`.
+pub(super) fn given(texts: &[String]) -> Result<Vec<IpNet>, ConfigError> {
+    texts
+        .iter()
+        .map(|text| prefix(text, || "--ban".to_owned()))
+        .collect()
+}
+
+/// What a line of a ban file has but for its comment; empty: nothing.
+pub(super) fn without_comment(line: &str) -> &str {
+    line.split('#').next().unwrap_or_default().trim()
+}
+
 fn read(path: &Path) -> Result<String, ConfigError> {
     let bytes = fs::read(path).map_err(|source| ConfigError::BanFile {
         path: path.to_owned(),
@@ -45,7 +58,11 @@ fn read(path: &Path) -> Result<String, ConfigError> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn prefix(text: &str, origin: impl Fn() -> String) -> Result<IpNet, ConfigError> {
+/// A prefix, or an address that stands for itself. `origin` says where it was read.
+///
+/// # Errors
+/// It is none, or has bits behind its length.
+pub fn prefix(text: &str, origin: impl Fn() -> String) -> Result<IpNet, ConfigError> {
     let net = match (text.parse::<IpNet>(), text.parse::<IpAddr>()) {
         (Ok(net), _) => net,
         (_, Ok(address)) => IpNet::from(address),

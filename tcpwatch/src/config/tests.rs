@@ -24,7 +24,7 @@ fn configuration(line: &str) -> Result<Config, String> {
         .try_get_matches_from(words)
         .map_err(|error| file::refusal(&error))?;
     let args = RunArgs::from_arg_matches(&matches).unwrap();
-    Config::of(args, Vec::new()).map_err(|error| error.to_string())
+    Config::of(args, Vec::new(), Vec::new()).map_err(|error| error.to_string())
 }
 
 #[test]

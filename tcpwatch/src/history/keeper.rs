@@ -141,6 +141,15 @@ impl Keeper {
         self.shared.changed.notify_all();
     }
 
+    /// What became of the records so far; `left` is what waits.
+    pub fn outcome(&self) -> Outcome {
+        let state = self.shared.lock();
+        Outcome {
+            left: state.queue.len() as u64 + u64::from(state.writing),
+            ..state.outcome
+        }
+    }
+
     /// Records that wait.
     pub fn waiting(&self) -> usize {
         let state = self.shared.lock();

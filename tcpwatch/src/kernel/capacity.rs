@@ -3,6 +3,8 @@
 use tcpwatch_common::GENERATIONS;
 use tcpwatch_common::front::{OpenedSet, Set4, Set6, WAYS};
 
+use crate::config::MOST_BANS;
+
 /// The memory that the front table takes if nobody says how large it should be, in bytes.
 pub const FRONT_BYTES: usize = 32 << 20;
 /// The most slots of a CPU that are made without being asked for: more do not fit into its caches by far.
@@ -26,13 +28,26 @@ pub struct Capacity {
     pub slots: Option<u32>,
     /// Pairs of destination and own source behind the front table.
     pub spill: u32,
-    /// Banned prefixes.
+    /// Banned prefixes at the beginning; there is [room](Self::room_for_bans) for more.
     pub bans: u32,
     /// Bytes for samples of names, a power of two; 0: none are taken.
     pub samples: u32,
 }
 
+/// Banned prefixes that there is room for at least: some 16 KB in each generation.
+const FEWEST_BANS: u32 = 1024;
+
 impl Capacity {
+    /// Banned prefixes that there is room for, so that some can be added while running: as many again, and never few.
+    #[must_use]
+    pub fn room_for_bans(self) -> u32 {
+        let most = u32::try_from(MOST_BANS).unwrap_or(u32::MAX);
+        self.bans
+            .saturating_mul(2)
+            .clamp(FEWEST_BANS, most)
+            .max(self.bans)
+    }
+
     /// The sets of each CPU's region as a power of two, if so many CPUs have one.
     pub fn set_bits(self, cpus: usize) -> u32 {
         let slots = self.slots.map_or_else(
@@ -112,6 +127,10 @@ pub struct Fill {
     pub room: u64,
     /// Whether the front table could be larger and should.
     pub cramped: bool,
+    /// Slots of the front table that are taken, on the CPU and of the family that has most.
+    pub taken: u64,
+    /// Slots of the front table in use, of one CPU and family.
+    pub slots: u64,
 }
 
 impl Fill {
@@ -161,6 +180,19 @@ mod tests {
     }
 
     #[test]
+    fn there_is_room_for_as_many_bans_again_up_to_the_most_that_are_kept() {
+        let room = |bans| {
+            Capacity {
+                bans,
+                ..capacity(None)
+            }
+            .room_for_bans()
+        };
+        assert_eq!([room(0), room(512), room(513)], [1024, 1024, 1026]);
+        assert_eq!([room(600_000), room(1_000_000)], [1_000_000, 1_000_000]);
+    }
+
+    #[test]
     fn wanted_slots_are_rounded_up_to_a_power_of_two() {
         assert_eq!(capacity(Some(1000)).set_bits(4), 8);
         assert_eq!(capacity(Some(1)).set_bits(4), 4);
@@ -197,7 +229,7 @@ mod tests {
         let fill = |spilled| Fill {
             spilled,
             room: 100,
-            cramped: false,
+            ..Fill::default()
         };
         assert!(!fill(49).wants_drain() && fill(50).wants_drain());
         assert!(!fill(79).is_alarming() && fill(80).is_alarming());

@@ -400,12 +400,14 @@ impl Front {
         let slots = (WAYS as u64) << bits;
         let mut fill = Fill {
             room,
+            slots,
             ..Fill::default()
         };
         for cpu in 0..self.layout.cpus as usize {
             let lane = self.cpus.copy(cpu).lanes[generation.index()];
             fill.spilled += lane.spilled;
             let used = lane.taken[0].max(lane.taken[1]);
+            fill.taken = fill.taken.max(used);
             fill.cramped |= bits < self.layout.bits && used * 2 >= slots;
         }
         fill

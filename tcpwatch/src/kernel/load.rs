@@ -147,7 +147,7 @@ fn load_laid_out(
         loader.map_max_entries("SAMPLES", capacity.samples);
     }
     for map in ["BANS_0", "BANS_1", "BAN_COUNTS_0", "BAN_COUNTS_1"] {
-        loader.map_max_entries(map, capacity.bans.max(1));
+        loader.map_max_entries(map, capacity.room_for_bans());
     }
     // No BTF: the programs are not relocated against the running kernel, and reading vmlinux's costs start-up time.
     let mut ebpf = loader.btf(None).load(OBJECT)?;

@@ -152,6 +152,13 @@ impl KernelTables {
         self.front.lanes(generation)
     }
 
+    /// Banned prefixes that there is room for.
+    #[must_use]
+    pub fn room_for_bans(&self) -> usize {
+        let rooms = self.sides.iter().map(|side| side.ban_counts.len() as usize);
+        rooms.min().unwrap_or_default()
+    }
+
     /// Socket buffers from served ports, while they were noted.
     #[must_use]
     pub fn answers(&self) -> u64 {

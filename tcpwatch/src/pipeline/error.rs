@@ -4,6 +4,7 @@ use std::io;
 
 use super::choice::ChoiceError;
 use super::survival::SurvivalError;
+use crate::control::server::SocketError;
 use crate::enrich::GeoError;
 use crate::enrich::names::ptr::SystemError;
 use crate::history::HistoryError;
@@ -23,6 +24,9 @@ pub enum PipelineError {
     /// The interfaces.
     #[error(transparent)]
     Choice(#[from] ChoiceError),
+    /// The control socket.
+    #[error(transparent)]
+    Control(#[from] SocketError),
     /// The place databases.
     #[error(transparent)]
     Geo(#[from] GeoError),

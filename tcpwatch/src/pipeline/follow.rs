@@ -45,7 +45,7 @@ impl Pipeline {
         Ok(())
     }
 
-    fn set_policy(&mut self, policy: PolicySet) {
+    pub(super) fn set_policy(&mut self, policy: PolicySet) {
         if let Some(naming) = &mut self.naming {
             naming.set_policy(&policy);
         }
@@ -81,7 +81,7 @@ impl Pipeline {
     }
 
     /// Drains until packets are counted under the policy that is wanted. False: that has to wait.
-    async fn put_policy_in_force(&mut self) -> Result<bool, PipelineError> {
+    pub(super) async fn put_policy_in_force(&mut self) -> Result<bool, PipelineError> {
         // Two: the first may only complete a drain that had failed.
         for _ in 0..2 {
             if self.source.as_ref().is_some_and(CounterSource::policy_in_force) {

@@ -42,7 +42,9 @@ impl Pipeline {
                  retired,
                  fresh,
              }| {
+                self.control.note_drain(&drained, retired.wall);
                 if let Some(imbalance) = self.tally.add(drained) {
+                    self.control.note_imbalance();
                     tracing::error!("the books do not balance: {imbalance}; please report this");
                 }
                 self.drained_until = retired;

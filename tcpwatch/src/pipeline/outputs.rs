@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
+use crate::control::status::OutletState;
 use crate::history::Keeper;
 use crate::record::Record;
 use crate::sink::{Format, Outcome, Outlet, Style, encoder, wants_colour};
@@ -108,6 +109,28 @@ impl Outputs {
             (None, None) => self.stdout.waiting(),
             (file, history) => file.max(history).unwrap_or_default(),
         }
+    }
+
+    /// What became of the records so far, by output.
+    pub fn states(&self) -> Vec<OutletState> {
+        let of = |name: &str, outcome: Outcome| OutletState {
+            name: name.to_owned(),
+            written: outcome.written,
+            dropped: outcome.dropped,
+            waiting: outcome.left,
+        };
+        let mut states = vec![of("stdout", self.stdout.outcome())];
+        states.extend(self.file.as_ref().map(|file| of("record", file.outcome())));
+        states.extend(self.history.as_ref().map(|history| {
+            let kept = history.outcome();
+            OutletState {
+                name: "history".to_owned(),
+                written: kept.written,
+                dropped: kept.dropped,
+                waiting: kept.left,
+            }
+        }));
+        states
     }
 
     /// Opens the record file anew. False: there is none.

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use jiff::Timestamp;
 
 use self::incoming::Incoming;
 use super::choice::{Candidate, policy, wanted};
@@ -36,6 +37,8 @@ struct Watched {
     /// hooks is the other one's.
     incoming: Incoming,
     attachment: Attachment,
+    /// Since when.
+    since: Timestamp,
 }
 
 /// The watched interfaces.
@@ -52,6 +55,19 @@ pub struct Watch {
     defaults: Defaults,
     /// Interfaces that could not be attached to: tried again, but said once.
     failed: BTreeSet<u32>,
+    /// Others are chosen than at the last update: those that are watched may not be wanted any more.
+    rechosen: bool,
+    /// How often somebody took the program off an interface.
+    removals: Removals,
+}
+
+/// How often the program was taken off an interface by somebody else.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Removals {
+    /// Times since the start.
+    pub count: u64,
+    /// When that was last noticed.
+    pub last: Option<Timestamp>,
 }
 
 impl Watch {
@@ -72,6 +88,8 @@ impl Watch {
             },
             defaults,
             failed: BTreeSet::new(),
+            rechosen: false,
+            removals: Removals::default(),
         }
     }
 
@@ -79,6 +97,28 @@ impl Watch {
     #[must_use]
     pub const fn policy(&self) -> &PolicySet {
         &self.policy
+    }
+
+    /// Leaves out these destinations.
+    pub fn set_bans(&mut self, bans: Arc<[IpNet]>) {
+        self.policy.bans = Arc::clone(&bans);
+        self.bans = bans;
+    }
+
+    /// Watches other interfaces, and counts packets from other sources, from the next [`Self::update`] on.
+    pub fn choose(&mut self, choice: Interfaces, sources: Sources) {
+        self.rechosen |= choice != self.choice;
+        self.choice = choice;
+        self.sources = sources;
+    }
+
+    /// Has everything as it was before [`Self::choose`] and other changes of the policy.
+    pub fn take_back(&mut self, choice: Interfaces, sources: Sources, policy: PolicySet) {
+        self.rechosen = false;
+        self.choice = choice;
+        self.sources = sources;
+        self.bans = Arc::clone(&policy.bans);
+        self.policy = policy;
     }
 
     /// Leaves out packets from these ports.
@@ -122,6 +162,7 @@ impl Watch {
                 interface,
                 incoming: Incoming::new(self.policy.samples),
                 attachment,
+                since: Timestamp::now(),
             },
         );
         Ok(())
@@ -169,8 +210,16 @@ impl Watch {
         };
         let changed = policy != self.policy;
         self.policy = policy;
-        let left = |index: &&u32| self.choice == Interfaces::DefaultRoute && !self.defaults.contains(**index);
-        let release = self.watched.keys().filter(left).copied().collect();
+        let left = |watched: &&Watched| {
+            (self.rechosen || self.choice == Interfaces::DefaultRoute)
+                && !wanted(&self.choice, &watched.interface, &self.defaults)
+        };
+        let release = self
+            .watched
+            .values()
+            .filter(left)
+            .map(|watched| watched.interface.index)
+            .collect();
         Changes {
             attach,
             policy: changed.then(|| self.policy.clone()),
@@ -206,12 +255,14 @@ impl Watch {
 
     /// Takes the program off interfaces that are no longer to be watched.
     pub fn release(&mut self, indices: &[u32]) {
+        self.rechosen = false;
         for index in indices {
             if let Some(watched) = self.watched.remove(index) {
-                tracing::info!(
-                    "{}: no longer watched: the default route has moved",
-                    watched.interface.name
-                );
+                let why = match self.choice {
+                    Interfaces::DefaultRoute => "the default route has moved",
+                    Interfaces::All | Interfaces::Named(_) => "the configuration names others",
+                };
+                tracing::info!("{}: no longer watched: {why}", watched.interface.name);
             }
         }
     }
@@ -254,6 +305,8 @@ impl Watch {
         }
         for index in &removed {
             self.watched.remove(index);
+            self.removals.count += 1;
+            self.removals.last = Some(Timestamp::now());
         }
         !removed.is_empty()
     }
@@ -322,6 +375,20 @@ impl Watch {
     /// The watched interfaces.
     pub fn interfaces(&self) -> impl Iterator<Item = &Interface> {
         self.watched.values().map(|watched| &watched.interface)
+    }
+
+    /// How often somebody took the program off.
+    #[must_use]
+    pub const fn removals(&self) -> Removals {
+        self.removals
+    }
+
+    /// The watched interfaces, each with its hook and since when it is watched.
+    pub fn attached(&self) -> impl Iterator<Item = (&Interface, &'static str, Timestamp)> {
+        self.watched.values().map(|watched| {
+            let hook = watched.attachment.hook.name();
+            (&watched.interface, hook, watched.since)
+        })
     }
 
     /// The watched interfaces, as the record names them.

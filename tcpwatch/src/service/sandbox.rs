@@ -51,7 +51,7 @@ impl Allowed {
             .iter()
             .chain(config.history.as_ref().map(|history| &history.path))
             .chain(&service.control)
-            .chain(&config.ban_files)
+            .chain(&config.origin.ban_files)
         {
             allowed.add_file(file);
         }

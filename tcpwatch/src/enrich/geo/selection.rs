@@ -7,13 +7,13 @@ use crate::enrich::geo::shelves::Subject;
 use crate::enrich::geo::{GeoError, Language, Places, Shelves};
 
 /// The operator's choice of place databases.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selection {
     which: Which,
     language: Language,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Which {
     /// These, in this order.
     Given(Vec<PathBuf>),
