@@ -290,8 +290,11 @@ impl Pipeline {
                     if !self.outputs.reopen() && ends_on_hangup {
                         return Ok(Ended::Early);
                     }
+                    notify::reloading();
                     self.replacements.look();
-                    self.control.reload(&self.config);
+                    if !self.control.reload(&self.config) {
+                        notify::ready();
+                    }
                 }
                 () = heart.beat() => {}
                 // These before the tick: where draining takes as long as the interval, there is always a tick.

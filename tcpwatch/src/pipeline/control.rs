@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::control::protocol::{Answer, Ban, BanOrigin};
 use crate::control::server::{Asked, Server, Work, read_again};
 use crate::kernel::drain::Moment;
+use crate::service::notify;
 use crate::tally::Drained;
 
 /// Requests that wait; more wait in their connections.
@@ -172,7 +173,11 @@ impl Pipeline {
                     tracing::debug!("whoever asked did not wait for the answer");
                 }
             }
-            None => say(&answer),
+            // By SIGHUP: the service manager waits for the end of it.
+            None => {
+                say(&answer);
+                notify::ready();
+            }
         }
         Ok(())
     }
