@@ -65,6 +65,7 @@ const NOBODY: &str = "setpriv --reuid 65534 --regid 65534 --clear-groups --inh-c
 #[test]
 fn a_machine_that_has_all_that_is_needed_is_said_to() {
     let lab = Lab::new();
+    lab.wait_until_quiet();
     let before = lab.near.run("cat /sys/class/net/eth0/statistics/tx_packets");
     let ended = lab.tcpwatch(["doctor", "--json"]).finish();
     assert_eq!(ended.code(), Some(0), "{ended:#?}");
