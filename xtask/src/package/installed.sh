@@ -80,7 +80,8 @@ in_root install -d -m 0700 -o tcpwatch -g tcpwatch /sys/fs/bpf/tcpwatch
 in_root install -d -m 0750 -o tcpwatch -g tcpwatch /run/tcpwatch
 caps=-all,+bpf,+net_admin
 start() {
-    in_root env -i PATH=/usr/bin:/bin NOTIFY_SOCKET=/run/shared/notify WATCHDOG_USEC=200000 \
+    # chroot itself, not a function: each of them becomes the next, and the process identifier is tcpwatch's.
+    chroot "$root" env -i PATH=/usr/bin:/bin NOTIFY_SOCKET=/run/shared/notify WATCHDOG_USEC=200000 \
         RUNTIME_DIRECTORY=/run/tcpwatch TCPWATCH_LOG=debug \
         setpriv --reuid tcpwatch --regid tcpwatch --clear-groups --inh-caps $caps --ambient-caps $caps \
         --bounding-set $caps --no-new-privs \
@@ -119,7 +120,7 @@ ok "records, rotated by SIGHUP, and a history; nothing on stdout"
 
 # The same with a higher version, over a configuration that was changed.
 in_root sh -eu -c 'cd /tmp; dpkg-deb --raw-extract /run/shared/tcpwatch.deb tree
-    sed -i "s/^Version: .*/&+later/" tree/DEBIAN/control; dpkg-deb --build tree later.deb' >/dev/null
+    sed -i "s/^Version: .*/&+later/" tree/DEBIAN/control; dpkg-deb -Zgzip -z1 --build tree later.deb' >/dev/null
 echo '198.51.100.0/24' >>"$root/etc/tcpwatch/bans"
 in_root dpkg --install /tmp/later.deb >"$memory/log" 2>&1 || { cat "$memory/log"; fail "upgrade"; }
 in_root dpkg-query --show --showformat='${Version}' tcpwatch | grep -q later || fail "the version is the old one"
