@@ -103,7 +103,11 @@ fn describe(program: &Path, into: &Path) -> anyhow::Result<()> {
     succeed(Command::new(program).arg("man").arg(&man))?;
     for page in fs::read_dir(&man).with_context(|| format!("cannot read {}", man.display()))? {
         // Without name and time: the same page is the same file.
-        succeed(Command::new("gzip").args(["--best", "--no-name"]).arg(page?.path()))?;
+        succeed(
+            Command::new("gzip")
+                .args(["--best", "--no-name"])
+                .arg(page?.path()),
+        )?;
     }
     for (arguments, file) in [
         (&["config"][..], "config.toml"),
