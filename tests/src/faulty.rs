@@ -98,6 +98,14 @@ impl Tables for Faulty {
         self.tables.clear(generation)
     }
 
+    fn epoch(&self, generation: Generation) -> u64 {
+        self.tables.epoch(generation)
+    }
+
+    fn note_kept(&mut self, generation: Generation) {
+        self.tables.note_kept(generation);
+    }
+
     fn fill(&self, generation: Generation) -> Fill {
         self.tables.fill(generation)
     }
