@@ -2,6 +2,7 @@
 //! else by a classic filter on the clsact qdisc.
 
 mod clsact;
+mod standing;
 pub mod survey;
 
 use std::ffi::CString;
@@ -16,8 +17,8 @@ use aya::programs::tc::{SchedClassifierLink, SchedClassifierLinkId, TcAttachOpti
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, tc};
 use aya::sys::SyscallError;
 
-use self::clsact::is_ours;
 pub use self::clsact::remove_left;
+pub use self::standing::Standing;
 use super::bpf;
 use super::load::{LoadError, Programs};
 use super::pins::Pins;
@@ -353,33 +354,6 @@ impl Attacher {
             Err(AttachError::Replaced {
                 interface: interface.to_owned(),
             })
-        }
-    }
-
-    /// Whether the program is still on the interface's hook: others may remove what they do not know.
-    ///
-    /// # Errors
-    /// The hook cannot be looked at.
-    pub async fn is_attached(
-        &self,
-        attachment: &Attachment,
-        interface: &str,
-        ifindex: u32,
-    ) -> Result<bool, AttachError> {
-        match attachment.hook {
-            Hook::Tcx => {
-                let programs = bpf::tcx_programs(ifindex, attachment.direction == Direction::Ingress)
-                    .map_err(|source| AttachError::Query {
-                        interface: interface.to_owned(),
-                        source,
-                    })?;
-                Ok(programs.contains(&attachment.program_id))
-            }
-            Hook::Clsact => {
-                let filters =
-                    clsact::filters(&self.netlink, interface, ifindex, attachment.direction).await?;
-                Ok(filters.iter().any(is_ours))
-            }
         }
     }
 

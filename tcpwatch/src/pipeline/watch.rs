@@ -1,5 +1,6 @@
 //! Which interfaces are watched now, and what follows from it: attachments and the policy.
 
+mod contest;
 mod incoming;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -8,11 +9,12 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
+use self::contest::Contest;
 use self::incoming::Incoming;
 use super::choice::{Candidate, policy, wanted};
 use super::naming;
 use crate::config::{Config, Interfaces, Sources};
-use crate::kernel::attach::{AttachError, Attacher, Attachment, Direction, remove_left};
+use crate::kernel::attach::{AttachError, Attacher, Attachment, Direction, Standing, remove_left};
 use crate::kernel::pins::Pins;
 use crate::kernel::policy::{PolicySet, PortBits};
 use crate::net::{Defaults, Interface, Network, device_counters};
@@ -59,6 +61,8 @@ pub struct Watch {
     rechosen: bool,
     /// How often somebody took the program off an interface.
     removals: Removals,
+    /// Interfaces on which others came before us.
+    contests: HashMap<u32, Contest>,
 }
 
 /// How often the program was taken off an interface by somebody else.
@@ -90,6 +94,7 @@ impl Watch {
             failed: BTreeSet::new(),
             rechosen: false,
             removals: Removals::default(),
+            contests: HashMap::new(),
         }
     }
 
@@ -271,9 +276,14 @@ impl Watch {
     /// True: there were some.
     pub async fn notice_removed(&mut self) -> bool {
         let mut removed = Vec::new();
+        let mut behind = Vec::new();
         for (index, watched) in &mut self.watched {
             let name = &watched.interface.name;
-            if !still_there(&self.attacher, &watched.attachment, name, *index).await {
+            let standing = self::standing(&self.attacher, &watched.attachment, name, *index).await;
+            if let Standing::Behind(others) = &standing {
+                behind.push((*index, others.clone()));
+            }
+            if standing == Standing::Gone {
                 tracing::error!(
                     "{name}: somebody has removed tcpwatch from the egress hook: packets since then are not counted; attaching again"
                 );
@@ -285,7 +295,7 @@ impl Watch {
                 mend_pin(attachment, name);
             }
             if let Incoming::Attached(attachment) = &watched.incoming
-                && !still_there(&self.attacher, attachment, name, *index).await
+                && self::standing(&self.attacher, attachment, name, *index).await == Standing::Gone
             {
                 tracing::error!(
                     "{name}: somebody has removed tcpwatch from the ingress hook: name servers' answers since then are not known; attaching again"
@@ -302,6 +312,11 @@ impl Watch {
                 pins.directory().display(),
                 anyhow::Error::from(error)
             );
+        }
+        for (index, others) in behind {
+            if !self.contest(index, &others).await {
+                removed.push(index);
+            }
         }
         for index in &removed {
             self.watched.remove(index);
@@ -432,12 +447,12 @@ fn mend_pin(attachment: &mut Attachment, interface: &str) {
     }
 }
 
-/// Whether a program is where it was put, as far as that can be told.
-async fn still_there(attacher: &Attacher, attachment: &Attachment, interface: &str, index: u32) -> bool {
+/// Where a program stands, as far as that can be told.
+async fn standing(attacher: &Attacher, attachment: &Attachment, interface: &str, index: u32) -> Standing {
     attacher
-        .is_attached(attachment, interface, index)
+        .standing(attachment, interface, index)
         .await
         // An interface that has just gone: the network's own message follows.
         .inspect_err(|error| tracing::debug!("{interface}: {error}"))
-        .unwrap_or(true)
+        .unwrap_or(Standing::First)
 }
