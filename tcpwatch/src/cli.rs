@@ -104,6 +104,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "DURATION", default_value = "20s")]
     pub interval: String,
 
+    /// Allow intervals that are shorter than a grace period's worth; for the fault tests
+    #[arg(long, hide = true)]
+    pub fast_intervals: bool,
+
     /// Stop after this many records
     #[arg(long, value_name = "N")]
     pub intervals: Option<u64>,

@@ -37,6 +37,8 @@ use crate::sink::{Format, Grouping};
 
 /// The shortest interval: below it the grace period is most of the time.
 pub const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+/// The shortest interval of the fault tests, which go through thousands.
+const FASTEST_INTERVAL: Duration = Duration::from_millis(10);
 /// The longest interval.
 pub const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 /// The most destinations a kernel table is made for: 2 GB in each generation.
@@ -271,7 +273,11 @@ impl Config {
         }
         Ok(Self {
             interfaces: interfaces(args.interfaces)?,
-            interval: interval(&args.interval)?,
+            interval: if args.fast_intervals {
+                interval_from(&args.interval, FASTEST_INTERVAL)?
+            } else {
+                interval(&args.interval)?
+            },
             intervals: args.intervals,
             sources: sources(&args.sources)?,
             capacity: Capacity {
@@ -324,12 +330,16 @@ fn in_range(option: &'static str, value: u64, most: u64) -> Result<(), ConfigErr
 }
 
 fn interval(text: &str) -> Result<Duration, ConfigError> {
+    interval_from(text, SHORTEST_INTERVAL)
+}
+
+fn interval_from(text: &str, shortest: Duration) -> Result<Duration, ConfigError> {
     let duration: SignedDuration = text.parse().map_err(|source| ConfigError::Duration {
         text: text.to_owned(),
         source,
     })?;
     match Duration::try_from(duration) {
-        Ok(interval) if (SHORTEST_INTERVAL..=LONGEST_INTERVAL).contains(&interval) => Ok(interval),
+        Ok(interval) if (shortest..=LONGEST_INTERVAL).contains(&interval) => Ok(interval),
         Ok(_) | Err(_) => Err(ConfigError::Interval {
             text: text.to_owned(),
         }),

@@ -19,7 +19,7 @@ use crate::config::periodic::{Periodic, PeriodicError};
 const MOST_BYTES: u64 = 64 << 20;
 
 /// Options that make no sense in a file.
-pub(crate) const TYPED_ONLY: [&str; 3] = ["config", "help", "version"];
+pub(crate) const TYPED_ONLY: [&str; 4] = ["config", "fast-intervals", "help", "version"];
 
 /// What is wrong with a configuration file. Each text names file and line.
 #[derive(Debug, thiserror::Error)]
