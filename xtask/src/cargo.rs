@@ -42,6 +42,37 @@ pub fn one_program(arguments: &[&str], with: impl FnOnce(&mut Command)) -> anyho
         .context("cargo made no program")
 }
 
+/// Builds tcpwatch once more, so that it kills itself at the step that a test names, and returns the program's path. In a directory of
+/// its own: cargo has one place for a program, whatever features it is built with.
+///
+/// # Errors
+///
+/// The build fails.
+pub fn faulty_program() -> anyhow::Result<PathBuf> {
+    let directory = kept()?.join("faulty");
+    std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    let built = build(
+        &[
+            "build",
+            "--release",
+            "--package",
+            "tcpwatch",
+            "--bin",
+            "tcpwatch",
+            "--features",
+            "faults",
+        ],
+        Kind::Program,
+    )?
+    .pop()
+    .context("cargo made no program")?;
+    let copy = directory.join("tcpwatch");
+    std::fs::copy(&built, &copy).with_context(|| format!("cannot copy {}", built.display()))?;
+    // So that what lies in the usual place is the usual program again.
+    program("tcpwatch", "tcpwatch", true)?;
+    Ok(copy)
+}
+
 /// Builds the test programs of a package, optimised, and returns their paths in order of name.
 ///
 /// # Errors

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 
 use crate::kernels::{self, Kernel};
 use crate::machine::{Machine, kept_variables, succeed};
@@ -21,6 +21,15 @@ const PLACE_DATA_VARIABLE: &str = "TCPWATCH_PLACE_DATA";
 /// harder to pass.
 const MATRIX: &str = "matrix";
 
+/// The tests of what goes wrong.
+const FAULTS: &str = "faults";
+
+/// What they read the path of the program from that dies at the step that it is told.
+const FAULTY_VARIABLE: &str = "TCPWATCH_FAULTY_BIN";
+
+/// What they read the file from that they add the rows of their table to.
+const TABLE_VARIABLE: &str = "TCPWATCH_FAULT_TABLE";
+
 /// The test programs that are run on every other kernel.
 const ON_EVERY_KERNEL: [&str; 3] = ["packets", "realtime", MATRIX];
 
@@ -29,6 +38,9 @@ pub struct Arguments {
     /// Only the tests that need no root
     #[arg(long)]
     unit: bool,
+    /// Only what happens when something goes wrong, with a table of it at the end
+    #[arg(long, conflicts_with_all = ["unit", "kernel"])]
+    faults: bool,
     /// Only on this other kernel, emulated (6.1, 6.1-rt); needs no root
     #[arg(long, value_name = "NAME", value_parser = kernels::named, conflicts_with = "unit")]
     kernel: Vec<Kernel>,
@@ -47,7 +59,9 @@ impl Arguments {
 
     /// The kernels besides this one.
     fn kernels(&self) -> &[Kernel] {
-        if self.here() {
+        if self.faults {
+            &[]
+        } else if self.here() {
             &kernels::KERNELS
         } else {
             &self.kernel
@@ -86,7 +100,7 @@ pub fn command(arguments: &Arguments) -> anyhow::Result<()> {
 
     let started = Instant::now();
     let mut stages = Vec::new();
-    if arguments.kernel.is_empty() {
+    if arguments.kernel.is_empty() && !arguments.faults {
         stages.push(stage("unit tests", || unit_tests(arguments)));
     }
     if !arguments.unit {
@@ -94,16 +108,26 @@ pub fn command(arguments: &Arguments) -> anyhow::Result<()> {
         stages.push(stage("build for the kernel tests", || {
             let program = cargo::program("tcpwatch", "tcpwatch", true)?;
             let tests = cargo::tests("tcpwatch-tests")?;
-            built = Some((program, tests));
+            let faulty = if arguments.here() {
+                Some(cargo::faulty_program()?)
+            } else {
+                None
+            };
+            built = Some((program, tests, faulty));
             Ok(())
         }));
-        if let Some((program, tests)) = built {
-            let here = tests
-                .iter()
-                .filter(|test| arguments.here() && name(test) != MATRIX);
+        if let Some((program, tests, faulty)) = built {
+            let here = tests.iter().filter(|test| {
+                let wanted = if arguments.faults {
+                    name(test) == FAULTS
+                } else {
+                    name(test) != MATRIX
+                };
+                arguments.here() && wanted
+            });
             for test in here {
                 stages.push(stage(&name(test), || {
-                    kernel_tests(&machine, &program, test, arguments)
+                    kernel_tests(&machine, &program, faulty.as_deref(), test, arguments)
                 }));
             }
             for kernel in arguments.kernels() {
@@ -156,22 +180,45 @@ fn matrix_tests(
     kernel.run(&programs)
 }
 
-fn kernel_tests(machine: &Machine, program: &Path, test: &Path, arguments: &Arguments) -> anyhow::Result<()> {
+fn kernel_tests(
+    machine: &Machine,
+    program: &Path,
+    faulty: Option<&Path>,
+    test: &Path,
+    arguments: &Arguments,
+) -> anyhow::Result<()> {
     let kept = kept_variables();
     let mut variables: Vec<_> = kept
         .iter()
         .map(|(name, value)| (*name, value.as_os_str()))
         .collect();
     variables.push((PROGRAM_VARIABLE, program.as_os_str()));
+    let table = cargo::scratch()?.join("faults.txt");
+    if name(test) == FAULTS {
+        std::fs::write(&table, "").with_context(|| format!("cannot write {}", table.display()))?;
+        variables.push((TABLE_VARIABLE, table.as_os_str()));
+        variables.extend(faulty.map(|path| (FAULTY_VARIABLE, path.as_os_str())));
+    }
     let data = places::data()?;
     variables.push((PLACE_DATA_VARIABLE, data.as_os_str()));
     let mut command = machine.elevated(test, &variables)?;
     // As under `cargo test`: the package's own directory.
-    succeed(
+    let outcome = succeed(
         command
             .args(arguments.passed_on())
             .current_dir(Path::new(cargo::WORKSPACE).join("tests")),
-    )
+    );
+    if name(test) == FAULTS {
+        println!("== injected | held | figures");
+        let rows =
+            std::fs::read_to_string(&table).with_context(|| format!("cannot read {}", table.display()))?;
+        let mut rows: Vec<&str> = rows.lines().collect();
+        rows.sort_unstable();
+        for row in rows {
+            println!("{row}");
+        }
+    }
+    outcome
 }
 
 fn stage(name: &str, work: impl FnOnce() -> anyhow::Result<()>) -> Stage {
