@@ -9,6 +9,9 @@ use aya::programs::tc::TcAttachType;
 use crate::namespace::Namespace;
 
 const BPF_PROG_LOAD: i64 = 5;
+const BPF_PROG_QUERY: i64 = 16;
+const BPF_LINK_GET_FD_BY_ID: i64 = 30;
+const BPF_LINK_DETACH: i64 = 34;
 const BPF_LINK_CREATE: i64 = 28;
 const BPF_PROG_TYPE_SCHED_CLS: u32 = 3;
 const BPF_TCX_EGRESS: u32 = 47;
@@ -172,6 +175,35 @@ impl Foreign {
     }
 }
 
+/// Detaches the first link on the egress of `interface`, as somebody with the right to do so may.
+///
+/// # Panics
+///
+/// When there is none.
+#[track_caller]
+pub fn detach_first(namespace: &Namespace, interface: &str) {
+    let mut programs = [0_u32; 64];
+    let mut links = [0_u32; 64];
+    let mut query = Attributes::default();
+    query.put(0, interface_index(namespace, interface));
+    query.put(4, BPF_TCX_EGRESS);
+    query.put_pointer(16, programs.as_mut_ptr() as u64);
+    query.put(24, 64);
+    query.put_pointer(40, links.as_mut_ptr() as u64);
+    namespace
+        .within(|| query.perform(BPF_PROG_QUERY))
+        .expect("the hook can be asked");
+    // The kernel has written into it.
+    let first = std::hint::black_box(links)[0];
+    assert_ne!(first, 0, "a link is on the hook");
+    let mut by_id = Attributes::default();
+    by_id.put(0, first);
+    let link = by_id.call(BPF_LINK_GET_FD_BY_ID).expect("the link is there");
+    let mut detach = Attributes::default();
+    detach.put(0, raw(&link));
+    detach.perform(BPF_LINK_DETACH).expect("it is detached");
+}
+
 fn interface_index(namespace: &Namespace, interface: &str) -> u32 {
     let text = namespace.run(&format!("cat /sys/class/net/{interface}/ifindex"));
     text.trim().parse().expect("an index is a number")
@@ -232,6 +264,17 @@ impl Attributes {
 
     fn put_pointer(&mut self, at: usize, value: u64) {
         self.bytes[at..at + 8].copy_from_slice(&value.to_ne_bytes());
+    }
+
+    /// A call that yields nothing but success.
+    fn perform(&self, command: i64) -> io::Result<()> {
+        // SAFETY: as for `call`; what the kernel fills are the caller's arrays, which outlive the call.
+        let result = unsafe { libc::syscall(libc::SYS_bpf, command, self.bytes.as_ptr(), self.bytes.len()) };
+        if result < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(())
+        }
     }
 
     /// A call that yields a descriptor.
