@@ -51,7 +51,7 @@ pub fn one_program(arguments: &[&str], with: impl FnOnce(&mut Command)) -> anyho
 pub fn faulty_program() -> anyhow::Result<PathBuf> {
     let directory = kept()?.join("faulty");
     std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
-    let built = build(
+    let built = one_program(
         &[
             "build",
             "--release",
@@ -62,10 +62,8 @@ pub fn faulty_program() -> anyhow::Result<PathBuf> {
             "--features",
             "faults",
         ],
-        Kind::Program,
-    )?
-    .pop()
-    .context("cargo made no program")?;
+        |_| {},
+    )?;
     let copy = directory.join("tcpwatch");
     std::fs::copy(&built, &copy).with_context(|| format!("cannot copy {}", built.display()))?;
     // So that what lies in the usual place is the usual program again.

@@ -99,6 +99,7 @@ impl Watch {
             interface,
             incoming,
             attachment,
+            since,
         } = watched;
         let Some(layer) = interface.layer else {
             return Ok(Duration::ZERO);
@@ -127,6 +128,7 @@ impl Watch {
                 interface,
                 incoming,
                 attachment,
+                since,
             },
         );
         Ok(gap)
