@@ -109,12 +109,4 @@ impl Tables for Faulty {
     fn fill(&self, generation: Generation) -> Fill {
         self.tables.fill(generation)
     }
-
-    fn epoch(&self, generation: Generation) -> u64 {
-        self.tables.epoch(generation)
-    }
-
-    fn note_kept(&mut self, generation: Generation) {
-        self.tables.note_kept(generation);
-    }
 }
