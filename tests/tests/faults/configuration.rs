@@ -23,15 +23,7 @@ fn malformed() -> Vec<Vec<u8>> {
         }
     }
     // Values of a wrong kind, and out of range.
-    let values = [
-        "{ a = 1 }",
-        "[[1]]",
-        "1979-05-27",
-        "\"\\u0000\"",
-        "[{}]",
-        "1e400",
-        "nan",
-    ];
+    let values = ["{ a = 1 }", "[[1]]", "1979-05-27", "[{}]"];
     for key in [
         "interval",
         "interface",
@@ -51,7 +43,7 @@ fn malformed() -> Vec<Vec<u8>> {
         }
     }
     // Keys that do not exist, near ones and far ones.
-    for n in 0..20 {
+    for n in 0..60 {
         files.push(format!("interval = \"1s\"\nintervall{n} = 1\n").into_bytes());
         files.push(format!("[section{n}]\ninterval = \"1s\"\n").into_bytes());
     }

@@ -9,14 +9,14 @@ use tcpwatch_tests::wait;
 
 use super::support::{Site, Stream, held, said};
 
-/// Seconds instead of a minute: what waits is bounded by records, and 100 ms make as many in them as 20 s do in a quarter of an hour.
+/// Seconds instead of a minute: what waits is bounded by records, and half a second makes as many in them as 20 s do in three minutes.
 const FULL: Duration = Duration::from_secs(4);
 
 #[test]
 fn a_disk_that_is_full_under_file_and_history_costs_nothing() {
     let site = Site::new();
     let disk = SmallDisk::mount(site.directory.path(), "4m");
-    let watch = site.run().start();
+    let watch = site.run_every("500ms").start();
     let stream = Stream::start(site.lab.udp_v4());
     wait::until("a record is written", || !site.records().is_empty());
     let filler = disk.fill();
@@ -35,7 +35,7 @@ fn a_disk_that_is_full_under_file_and_history_costs_nothing() {
     check_books(&site.records());
     site.check(&sent);
     held(
-        "disk full for 4 s (40 intervals) under record file and history",
+        "disk full for 4 s (8 intervals) under record file and history",
         "said; all is written when there is room, once",
         &format!("{} packets sent and recorded", sent.total().packets),
     );

@@ -87,7 +87,8 @@ fn pins_that_somebody_removes_are_put_back() {
 fn a_bpf_file_system_that_is_read_only_is_refused() {
     let site = Site::new();
     let script = site.directory.path().join("start");
-    let text = "#!/bin/sh\nset -e\nmount --bind /sys/fs/bpf /sys/fs/bpf\nmount -o remount,bind,ro /sys/fs/bpf\nexec \"$@\"\n";
+    let bpffs = site.pins.mounted().display();
+    let text = format!("#!/bin/sh\nset -e\nmount -o remount,bind,ro {bpffs}\nexec \"$@\"\n");
     fs::write(&script, text).unwrap();
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
     let ended = site
@@ -97,7 +98,7 @@ fn a_bpf_file_system_that_is_read_only_is_refused() {
     refused(&ended, &["--pin", "Read-only file system"]);
     hook::assert_bare(&site.lab.near, "eth0");
     held(
-        "/sys/fs/bpf is read-only",
+        "the BPF file system is read-only",
         "refused with status 2, nothing attached",
         "1 refusal",
     );

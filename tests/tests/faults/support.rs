@@ -6,11 +6,12 @@ use std::io::Write as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use tcpwatch::history::{Reader, Resolution};
+use tcpwatch_tests::command;
 use tcpwatch_tests::daemon::Tcpwatch;
 use tcpwatch_tests::invocation::Invocation;
 use tcpwatch_tests::lab::{Lab, NEAR_V4};
@@ -68,28 +69,35 @@ impl Stream {
     }
 }
 
-/// A directory of the BPF file system, removed with all that is in it.
-pub struct PinDirectory(PathBuf);
+/// A directory of a BPF file system of the test's own: `ip netns exec` hides the machine's.
+pub struct PinDirectory {
+    mounted: tempfile::TempDir,
+    path: PathBuf,
+}
 
 impl PinDirectory {
     pub fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "tw-{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
-        Self(Path::new("/sys/fs/bpf").join(name))
+        let mounted = tempfile::tempdir().unwrap();
+        command::run(&format!("mount -t bpf bpf {}", mounted.path().display()));
+        Self {
+            path: mounted.path().join("tcpwatch"),
+            mounted,
+        }
+    }
+
+    /// The file system.
+    pub fn mounted(&self) -> &Path {
+        self.mounted.path()
     }
 
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// All that is below it.
     pub fn files(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
-        let mut wanted = vec![self.0.clone()];
+        let mut wanted = vec![self.path.clone()];
         while let Some(directory) = wanted.pop() {
             for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
                 if entry.path().is_dir() {
@@ -105,11 +113,7 @@ impl PinDirectory {
 
 impl Drop for PinDirectory {
     fn drop(&mut self) {
-        if self.0.exists()
-            && let Err(error) = fs::remove_dir_all(&self.0)
-        {
-            note(format_args!("{}: {error}", self.0.display()));
-        }
+        command::attempt(&format!("umount --lazy {}", self.mounted.path().display()));
     }
 }
 
@@ -145,8 +149,12 @@ impl Site {
     }
 
     pub fn run(&self) -> Invocation {
+        self.run_every("100ms")
+    }
+
+    pub fn run_every(&self, interval: &str) -> Invocation {
         self.lab
-            .tcpwatch(["run", "--format", "csv", "--interval", "100ms"])
+            .tcpwatch(["run", "--format", "csv", "--interval", interval])
             .with_path("--history", &self.history())
             .with_path("--record", &self.file())
     }

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
 
 use aya::programs::ProgramError;
 use aya::programs::tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle};
@@ -19,6 +20,10 @@ use super::{AttachError, Attacher, Attachment, Direction, Hook, LinkLayer, Place
 const HANDLE: TcHandle = TcHandle::new(0x7463, 0x7077);
 /// ETH_P_ALL as the lower half of `tcm_info` has it: the classic filter sees every protocol.
 const ALL_PROTOCOLS: u32 = (libc::ETH_P_ALL as u16).to_be() as u32;
+
+/// How often and how long apart it is tried to take a place that changes.
+const TRIES: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(10);
 
 impl Attacher {
     /// Attaches by a classic filter.
@@ -37,46 +42,54 @@ impl Attacher {
         add_clsact(interface)?;
         // What an earlier process has left goes on counting until our program is in its place.
         let takes_over = self.pins.is_some();
-        let left = if takes_over {
-            self.own(interface, ifindex, direction).await?
-        } else {
-            None
-        };
         if takes_over {
             self.release_left(ifindex, direction);
-        }
-        if direction == Direction::Egress && !takes_over {
+        } else if direction == Direction::Egress {
             remove_stale(&self.netlink, interface, ifindex, Direction::Ingress).await?;
             remove_stale(&self.netlink, interface, ifindex, Direction::Egress).await?;
         }
-        let foreign = self.others(interface, ifindex, direction).await?;
-        let (priority, behind) = match left {
-            Some(priority) => (priority, before(&foreign, priority)),
-            None => place(&foreign),
-        };
         let attach_error = |source| AttachError::Attach {
             interface: interface.to_owned(),
             hook: Hook::Clsact,
             source,
         };
-        let program = self.programs.get_mut(layer, direction)?;
-        let program_id = program.info().map_err(attach_error)?.id();
-        let options = NlOptions {
-            priority,
-            handle: HANDLE,
-            classid: None,
-        };
-        let attached = match left {
-            Some(_) => SchedClassifierLink::attached(interface, direction.hook(), priority, HANDLE, None)
-                .map_err(|source| ProgramError::from(tc::TcError::IoError(source)))
-                .and_then(|link| program.attach_to_link(link)),
-            None => {
+        let mut tries = 0;
+        let (link, program_id, behind) = loop {
+            let left = if takes_over {
+                self.own(interface, ifindex, direction).await?
+            } else {
+                None
+            };
+            let foreign = self.others(interface, ifindex, direction).await?;
+            let (priority, behind) = match left {
+                Some(priority) => (priority, before(&foreign, priority)),
+                None => place(&foreign),
+            };
+            let program = self.programs.get_mut(layer, direction)?;
+            let program_id = program.info().map_err(attach_error)?.id();
+            let attached = if left.is_some() {
+                SchedClassifierLink::attached(interface, direction.hook(), priority, HANDLE, None)
+                    .map_err(|source| ProgramError::from(tc::TcError::IoError(source)))
+                    .and_then(|link| program.attach_to_link(link))
+            } else {
+                let options = NlOptions {
+                    priority,
+                    handle: HANDLE,
+                    classid: None,
+                };
                 program.attach_with_options(interface, direction.hook(), TcAttachOptions::Netlink(options))
+            };
+            match attached.and_then(|id| program.take_link(id)) {
+                Ok(link) => break (link, program_id, behind),
+                // A filter that the list has not shown, or that somebody has removed since.
+                Err(error) if takes_over && tries < TRIES && has_changed(&error) => {
+                    tracing::debug!("{interface}: the {direction} hook has changed, once more: {error}");
+                    tries += 1;
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(error) => return Err(attach_error(error)),
             }
         };
-        let link = attached
-            .and_then(|id| program.take_link(id))
-            .map_err(attach_error)?;
         Ok(Attachment {
             hook: Hook::Clsact,
             direction,
@@ -205,6 +218,14 @@ fn filters_error(interface: &str, step: &'static str) -> impl FnOnce(rtnetlink::
         step,
         source,
     }
+}
+
+/// The errors of an attachment to a hook that is not as it was listed a moment before.
+fn has_changed(error: &ProgramError) -> bool {
+    let ProgramError::TcError(tc::TcError::NetlinkError(error)) = error else {
+        return false;
+    };
+    matches!(error.raw_os_error(), Some(libc::EEXIST | libc::ENOENT))
 }
 
 /// Adds the qdisc that classic filters hang on. One that is there already is used; ours is never removed again,
