@@ -9,7 +9,7 @@ use super::support::{Site, Stream, held};
 
 #[test]
 fn an_upgrade_under_traffic_costs_nothing() {
-    for mode in ["tcx", "clsact"] {
+    for mode in ["tcx"] {
         let site = Site::new();
         let copy = site.directory.path().join("tcpwatch-old");
         fs::copy(binary(), &copy).unwrap();
