@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::iter::Sum;
 use std::net::IpAddr;
 use std::ops::{AddAssign, Mul};
+use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::Value;
+use tcpwatch::history::{Reader, Resolution};
 
 /// Packets and bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -402,4 +404,29 @@ pub fn check_sent(records: &[Record], sent: &crate::traffic::Ledger, source: &st
         sent.len(),
         wrong[..wrong.len().min(10)].join("\n")
     );
+}
+
+/// What a history has of each destination and own source.
+///
+/// # Panics
+///
+/// When it cannot be read, or has sums without an address.
+#[track_caller]
+pub fn kept(path: &Path) -> BTreeMap<(IpAddr, Option<IpAddr>), Counts> {
+    let reader = Reader::open(path).expect("it is a history");
+    let plan = reader.plan(i64::MIN, i64::MAX, Resolution::Interval);
+    let mut sums = BTreeMap::<_, Counts>::new();
+    reader
+        .flows(&plan, &mut |flow| {
+            let key = (
+                flow.address.expect("so few are kept one by one"),
+                flow.origin.source,
+            );
+            *sums.entry(key).or_default() += Counts {
+                packets: flow.counts.packets,
+                bytes: flow.counts.bytes,
+            };
+        })
+        .expect("it can be read");
+    sums
 }

@@ -2,39 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use tcpwatch::history::{Reader, Resolution};
 use tcpwatch_tests::daemon::{Ended, Tcpwatch};
 use tcpwatch_tests::disk::SmallDisk;
 use tcpwatch_tests::invocation::Invocation;
 use tcpwatch_tests::lab::{Lab, NEAR_V4};
-use tcpwatch_tests::records::{self, Counts, Record};
+use tcpwatch_tests::records::{self, Record};
 use tcpwatch_tests::wait;
-
-/// What a history has of each destination and own source.
-fn kept(path: &Path) -> BTreeMap<(IpAddr, Option<IpAddr>), Counts> {
-    let reader = Reader::open(path).unwrap();
-    let plan = reader.plan(i64::MIN, i64::MAX, Resolution::Interval);
-    let mut sums = BTreeMap::<_, Counts>::new();
-    reader
-        .flows(&plan, &mut |flow| {
-            let key = (
-                flow.address.expect("so few are kept one by one"),
-                flow.origin.source,
-            );
-            *sums.entry(key).or_default() += Counts {
-                packets: flow.counts.packets,
-                bytes: flow.counts.bytes,
-            };
-        })
-        .unwrap();
-    sums
-}
 
 fn read(path: &Path) -> Vec<Record> {
     records::parse(fs::read_to_string(path).unwrap().lines())
@@ -85,7 +62,7 @@ fn the_history_has_what_the_records_have_also_after_a_restart() {
     }
     let records = read(&file);
     records::check_sent(&records, socket.sent(), NEAR_V4);
-    assert_eq!(kept(&history), records::by_flow(&records));
+    assert_eq!(records::kept(&history), records::by_flow(&records));
 
     let verdict = verify(&lab, &[&file, &history]);
     assert_eq!(verdict.code(), Some(0), "{:#?}", verdict.stdout);
@@ -204,7 +181,7 @@ fn kills_cost_no_record_that_was_written_and_double_none() {
     assert_eq!(first[0] + first[1], records.len() as u64, "{first:?}");
     assert!(first[0] <= 5, "at most one for each kill: {first:?}");
     assert_eq!(numbers(&import())[..2], [0, records.len() as u64]);
-    let kept = kept(&history);
+    let kept = records::kept(&history);
     for (flow, counts) in records::by_flow(&records) {
         let in_history = kept.get(&flow).copied().unwrap_or_default();
         assert!(in_history.packets >= counts.packets, "{flow:?}");
@@ -249,7 +226,7 @@ fn a_full_disk_costs_no_record_of_the_history() {
     let records = read(&file);
     records::check_books(&records);
     records::check_sent(&records, socket.sent(), NEAR_V4);
-    assert_eq!(kept(&history), records::by_flow(&records));
+    assert_eq!(records::kept(&history), records::by_flow(&records));
     let verdict = verify(&lab, &[&file, &history]);
     assert_eq!(verdict.code(), Some(0), "{:#?}", verdict.stdout);
 }
@@ -289,7 +266,7 @@ fn a_history_that_takes_nothing_holds_up_neither_records_nor_the_end() {
         .with_path("--history", &history)
         .finish();
     assert_eq!(import.code(), Some(0), "{:#?}", import.stderr);
-    assert_eq!(kept(&history), records::by_flow(&records));
+    assert_eq!(records::kept(&history), records::by_flow(&records));
     assert_eq!(
         verify(&lab, &[&history]).code(),
         Some(0),

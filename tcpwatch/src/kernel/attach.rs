@@ -21,7 +21,7 @@ pub use self::clsact::remove_left;
 pub use self::standing::Standing;
 use super::bpf;
 use super::load::{LoadError, Programs};
-use super::pins::Pins;
+use super::pins::{self, Pins};
 use crate::faults::die_at;
 
 /// What the frames of a device begin with.
@@ -364,9 +364,7 @@ impl Attacher {
             .as_ref()
             .map(|pins| pins.others_links(ifindex, direction));
         for path in left.unwrap_or_default() {
-            if let Err(error) = std::fs::remove_file(&path) {
-                tracing::warn!("cannot remove {}: {error}", path.display());
-            }
+            pins::remove(&path);
         }
     }
 
@@ -419,9 +417,7 @@ impl Attacher {
             die_at("pinned");
             for path in left {
                 // The link has its new name: the old one keeps nothing.
-                if let Err(error) = std::fs::remove_file(&path) {
-                    tracing::warn!("cannot remove {}: {error}", path.display());
-                }
+                pins::remove(&path);
             }
         }
         // A killed instance that was attached by clsact would go on costing something here.

@@ -322,7 +322,8 @@ fn is_link(path: &Path) -> bool {
         .is_some_and(|name| name.starts_with(LINK))
 }
 
-fn remove(path: &Path) {
+/// Removes a name in the BPF file system; a failure is said.
+pub(super) fn remove(path: &Path) {
     if let Err(error) = fs::remove_file(path)
         && error.kind() != io::ErrorKind::NotFound
     {

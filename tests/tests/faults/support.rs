@@ -1,6 +1,5 @@
 //! What the fault tests share: a row of the table, steady traffic whose every packet is known, and the books as a whole.
 
-use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -10,13 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use tcpwatch::history::{Reader, Resolution};
 use tcpwatch_tests::command;
 use tcpwatch_tests::daemon::Tcpwatch;
 use tcpwatch_tests::invocation::Invocation;
 use tcpwatch_tests::lab::{Lab, NEAR_V4};
 use tcpwatch_tests::note;
-use tcpwatch_tests::records::{self, Counts, Record};
+use tcpwatch_tests::records::{self, Record};
 use tcpwatch_tests::traffic::Udp;
 
 /// Adds a row to the table of faults; a test calls it last, so that what is in the table has held.
@@ -192,7 +190,7 @@ impl Site {
     pub fn check(&self, sent: &Udp) {
         let records = self.records();
         records::check_sent(&records, sent.sent(), NEAR_V4);
-        assert_eq!(kept(&self.history()), records::by_flow(&records));
+        assert_eq!(records::kept(&self.history()), records::by_flow(&records));
         for file in [self.file(), self.history()] {
             let verdict = self
                 .lab
@@ -203,26 +201,6 @@ impl Site {
             assert!(!twice, "{:#?}", verdict.stdout);
         }
     }
-}
-
-/// What a history has of each destination and own source.
-pub fn kept(path: &Path) -> BTreeMap<(IpAddr, Option<IpAddr>), Counts> {
-    let reader = Reader::open(path).unwrap();
-    let plan = reader.plan(i64::MIN, i64::MAX, Resolution::Interval);
-    let mut sums = BTreeMap::<_, Counts>::new();
-    reader
-        .flows(&plan, &mut |flow| {
-            let key = (
-                flow.address.expect("so few are kept one by one"),
-                flow.origin.source,
-            );
-            *sums.entry(key).or_default() += Counts {
-                packets: flow.counts.packets,
-                bytes: flow.counts.bytes,
-            };
-        })
-        .unwrap();
-    sums
 }
 
 /// Checks a refusal: status 2, one line with all of `words`.

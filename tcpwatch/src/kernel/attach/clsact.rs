@@ -55,12 +55,15 @@ impl Attacher {
         };
         let mut tries = 0;
         let (link, program_id, behind) = loop {
-            let left = if takes_over {
-                self.own(interface, ifindex, direction).await?
-            } else {
-                None
-            };
-            let foreign = self.others(interface, ifindex, direction).await?;
+            let (own, foreign): (Vec<_>, Vec<_>) = filters(&self.netlink, interface, ifindex, direction)
+                .await?
+                .into_iter()
+                .partition(is_ours);
+            let left = own
+                .first()
+                .filter(|_| takes_over)
+                .map(|filter| Position::of(filter).priority);
+            let foreign: Vec<_> = foreign.iter().map(Position::of).collect();
             let (priority, behind) = match left {
                 Some(priority) => (priority, before(&foreign, priority)),
                 None => place(&foreign),
@@ -99,35 +102,6 @@ impl Attacher {
             pin: None,
             _lock: lock,
         })
-    }
-
-    /// The priority of our own filter, if there is one.
-    async fn own(
-        &self,
-        interface: &str,
-        ifindex: u32,
-        direction: Direction,
-    ) -> Result<Option<u16>, AttachError> {
-        let filters = filters(&self.netlink, interface, ifindex, direction).await?;
-        Ok(filters
-            .iter()
-            .find(|filter| is_ours(filter))
-            .map(|filter| Position::of(filter).priority))
-    }
-
-    /// Where the filters stand that are not ours.
-    async fn others(
-        &self,
-        interface: &str,
-        ifindex: u32,
-        direction: Direction,
-    ) -> Result<Vec<Position>, AttachError> {
-        let filters = filters(&self.netlink, interface, ifindex, direction).await?;
-        Ok(filters
-            .iter()
-            .filter(|filter| !is_ours(filter))
-            .map(Position::of)
-            .collect())
     }
 }
 
