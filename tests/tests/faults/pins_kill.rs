@@ -10,11 +10,11 @@ use tcpwatch_tests::wait;
 use super::support::{Site, Stream, held};
 
 /// Kills and restarts under traffic, in a laboratory of its own.
-fn survives_kills(times: u32) -> (u64, Duration) {
+fn survives_kills(times: u32, arguments: &[&str]) -> (u64, Duration) {
     let site = Site::new();
     let began = Instant::now();
     let mut random = u64::from(std::process::id()) * 2_654_435_761 + u64::from(times);
-    let first = site.pinned().start();
+    let first = site.pinned().with(arguments.iter().copied()).start();
     let stream = Stream::start(site.lab.udp_v4());
     let mut watch = first;
     for _ in 0..times {
@@ -22,7 +22,7 @@ fn survives_kills(times: u32) -> (u64, Duration) {
         // A random moment of an interval of 100 ms, and of the start before it; that is what is tested.
         thread::sleep(Duration::from_millis((random >> 33) % 150));
         watch.kill();
-        watch = site.pinned().spawn();
+        watch = site.pinned().with(arguments.iter().copied()).spawn();
         if !(random >> 50).is_multiple_of(4) {
             watch.wait_until_started();
         }
@@ -41,7 +41,7 @@ fn survives_kills(times: u32) -> (u64, Duration) {
 
 #[test]
 fn two_hundred_and_fifty_kills_lose_and_repeat_nothing() {
-    let (packets, taken) = survives_kills(250);
+    let (packets, taken) = survives_kills(250, &[]);
     held(
         "kill -9 at 250 random moments under traffic, first half",
         "sent = record file = history, none twice",
@@ -51,9 +51,19 @@ fn two_hundred_and_fifty_kills_lose_and_repeat_nothing() {
 
 #[test]
 fn two_hundred_and_fifty_more_kills_lose_and_repeat_nothing() {
-    let (packets, taken) = survives_kills(251);
+    let (packets, taken) = survives_kills(251, &[]);
     held(
         "kill -9 at 251 random moments under traffic, second half",
+        "sent = record file = history, none twice",
+        &format!("{packets} packets, {:.0} s", taken.as_secs_f64()),
+    );
+}
+
+#[test]
+fn kills_by_clsact_lose_and_repeat_nothing() {
+    let (packets, taken) = survives_kills(20, &["--attach", "clsact"]);
+    held(
+        "kill -9 at 20 random moments under traffic, by clsact",
         "sent = record file = history, none twice",
         &format!("{packets} packets, {:.0} s", taken.as_secs_f64()),
     );

@@ -236,7 +236,8 @@ pub(super) fn lock(interface: &str, ifindex: u32) -> Result<OwnedFd, AttachError
     }
 }
 
-/// Whether a filter is ours, by name and handle.
+/// Whether a filter is ours, by handle and name. Without CAP_PERFMON aya gives programs no name: it finds out whether the kernel knows
+/// names by a program of a kind that takes this right (`is_prog_name_supported()`, aya 0.14).
 pub(super) fn is_ours(filter: &TcMessage) -> bool {
     let name = filter.attributes.iter().find_map(|attribute| match attribute {
         TcAttribute::Options(options) => options.iter().find_map(|option| match option {
@@ -247,6 +248,9 @@ pub(super) fn is_ours(filter: &TcMessage) -> bool {
     });
     u32::from(filter.header.handle) == u32::from(HANDLE)
         && name.is_some_and(|name| {
+            if name.is_empty() {
+                return true;
+            }
             let programs = |layer: LinkLayer, real_time| {
                 Direction::ALL
                     .iter()
