@@ -11,6 +11,7 @@
 )]
 
 pub mod batch;
+pub mod bpffs;
 pub mod browser;
 pub mod command;
 pub mod counter;

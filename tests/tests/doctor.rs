@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use aya::programs::loaded_programs;
 use serde_json::Value;
+use tcpwatch_tests::bpffs::BpfFs;
 use tcpwatch_tests::command;
 use tcpwatch_tests::daemon::Ended;
 use tcpwatch_tests::hook;
@@ -240,28 +241,11 @@ fn one_that_runs_already_is_not_disturbed() {
     }
 }
 
-/// A BPF file system of the test's own; `ip netns exec` hides the machine's.
-struct BpfFs(tempfile::TempDir);
-
-impl BpfFs {
-    fn mount() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        command::run(&format!("mount -t bpf bpf {}", directory.path().display()));
-        Self(directory)
-    }
-}
-
-impl Drop for BpfFs {
-    fn drop(&mut self) {
-        command::attempt(&format!("umount {}", self.0.path().display()));
-    }
-}
-
 #[test]
 fn what_a_killed_tcpwatch_left_pinned_is_told_from_what_a_living_one_has() {
     let lab = Lab::new();
     let (bpffs, runtime) = (BpfFs::mount(), tempfile::tempdir().unwrap());
-    let pin = bpffs.0.path().join("tcpwatch");
+    let pin = bpffs.path().join("tcpwatch");
     let file = runtime.path().join("config.toml");
     fs::write(
         &file,

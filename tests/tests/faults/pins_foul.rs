@@ -70,8 +70,7 @@ fn pins_that_somebody_removes_are_put_back() {
     // They are worth something: a kill loses nothing.
     watch.kill();
     let watch = site.pinned().start();
-    let before = site.records().len();
-    wait::until("records go on", || site.records().len() > before + 1);
+    site.wait_for_new_records();
     let sent = stream.stop();
     assert_eq!(watch.stop().code(), Some(0));
     site.check(&sent);

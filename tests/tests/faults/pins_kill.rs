@@ -108,8 +108,7 @@ fn a_daemon_that_is_dead_for_long_loses_nothing() {
             dead.elapsed() >= Duration::from_secs(8)
         });
         let watch = site.pinned().start();
-        let before = site.records().len();
-        wait::until("records go on", || site.records().len() > before + 1);
+        site.wait_for_new_records();
         let sent = stream.stop();
         assert_eq!(watch.stop().code(), Some(0));
         site.check(&sent);

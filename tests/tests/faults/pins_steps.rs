@@ -36,8 +36,7 @@ fn survives_death_at(step: &str) {
         assert_eq!(ended.code(), None, "{step}: it is killed: {:#?}", ended.stderr);
     }
     let watch = site.pinned().start();
-    let before = site.records().len();
-    wait::until("records go on", || site.records().len() > before + 1);
+    site.wait_for_new_records();
     let sent = stream.stop();
     assert_eq!(watch.stop().code(), Some(0));
     site.check(&sent);

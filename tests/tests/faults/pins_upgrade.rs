@@ -35,8 +35,7 @@ fn an_upgrade_under_traffic_costs_nothing() {
         for clean in [true, false] {
             old(clean);
             let watch = site.pinned().with(["--attach", mode]).start();
-            let before = site.records().len();
-            wait::until("records go on", || site.records().len() > before + 1);
+            site.wait_for_new_records();
             assert_eq!(watch.stop().code(), Some(0));
         }
         let watch = site.pinned().with(["--attach", mode]).start();

@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use tcpwatch_tests::command;
+use tcpwatch_tests::bpffs::BpfFs;
 use tcpwatch_tests::daemon::Tcpwatch;
 use tcpwatch_tests::invocation::Invocation;
 use tcpwatch_tests::lab::{Lab, NEAR_V4};
 use tcpwatch_tests::note;
 use tcpwatch_tests::records::{self, Record};
 use tcpwatch_tests::traffic::Udp;
+use tcpwatch_tests::wait;
 
 /// Adds a row to the table of faults; a test calls it last, so that what is in the table has held.
 pub fn held(injected: &str, held: &str, figures: &str) {
@@ -67,25 +68,24 @@ impl Stream {
     }
 }
 
-/// A directory of a BPF file system of the test's own: `ip netns exec` hides the machine's.
+/// A directory of a BPF file system of the test's own.
 pub struct PinDirectory {
-    mounted: tempfile::TempDir,
+    bpffs: BpfFs,
     path: PathBuf,
 }
 
 impl PinDirectory {
     pub fn new() -> Self {
-        let mounted = tempfile::tempdir().unwrap();
-        command::run(&format!("mount -t bpf bpf {}", mounted.path().display()));
+        let bpffs = BpfFs::mount();
         Self {
-            path: mounted.path().join("tcpwatch"),
-            mounted,
+            path: bpffs.path().join("tcpwatch"),
+            bpffs,
         }
     }
 
     /// The file system.
     pub fn mounted(&self) -> &Path {
-        self.mounted.path()
+        self.bpffs.path()
     }
 
     pub fn path(&self) -> &Path {
@@ -106,12 +106,6 @@ impl PinDirectory {
             }
         }
         found
-    }
-}
-
-impl Drop for PinDirectory {
-    fn drop(&mut self) {
-        command::attempt(&format!("umount --lazy {}", self.mounted.path().display()));
     }
 }
 
@@ -183,6 +177,13 @@ impl Site {
             .lines()
             .filter_map(|line| serde_json::from_str(line).ok())
             .collect()
+    }
+
+    /// Until two more records are there than now.
+    #[track_caller]
+    pub fn wait_for_new_records(&self) {
+        let before = self.records().len();
+        wait::until("records go on", || self.records().len() > before + 1);
     }
 
     /// Record file and history have what was sent, nothing twice.
