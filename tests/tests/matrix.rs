@@ -13,6 +13,7 @@ use std::{env, fs, thread};
 
 use tcpwatch::kernel::drain::{CounterSource as _, Drain};
 use tcpwatch::kernel::requirements;
+use tcpwatch_tests::bpffs::BpfFs;
 use tcpwatch_tests::counter::{LOOPBACK, load, policy, run_often};
 use tcpwatch_tests::cpu::{StopOnDrop, pin};
 use tcpwatch_tests::frame::{IPV4, UDP, ethernet, ipv4, udp};
@@ -23,7 +24,7 @@ use tcpwatch_tests::names_lab::RESOLVER;
 use tcpwatch_tests::names_lab::dns::{self, Kind, Question};
 use tcpwatch_tests::names_lab::hello::client_hello;
 use tcpwatch_tests::names_lab::initial::Opening;
-use tcpwatch_tests::records::{Counts, flow, totals};
+use tcpwatch_tests::records::{Counts, Record, check_sent, flow, totals};
 use tcpwatch_tests::{note, wait};
 
 /// The tests need both CPUs, so they take turns.
@@ -172,6 +173,63 @@ fn by_clsact_every_packet_of_two_cpus_is_counted_and_no_filter_stays() {
     );
     assert_eq!(totals(&records).seen, totals(&records).counted);
     assert_eq!(clsact_filters(&lab.near, "eth0"), "");
+}
+
+/// With pins, a classic filter goes on counting without the daemon, and the next one's program takes its place in one step.
+#[test]
+fn with_pins_a_kill_and_a_restart_lose_nothing_and_detach_leaves_nothing() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let lab = Lab::new();
+    lab.wait_until_quiet();
+    let (directory, bpffs) = (tempfile::tempdir().unwrap(), BpfFs::mount());
+    let (pins, runtime) = (bpffs.path().join("tcpwatch"), directory.path().join("run"));
+    let file = directory.path().join("records");
+    let start = || {
+        lab.tcpwatch(["run", "--format", "none", "--history", "none"])
+            .with(["--control", "none", "--interval", "500ms"])
+            .with_path("--record", &file)
+            .with_path("--pin", &pins)
+            .with_path("--runtime", &runtime)
+            .start()
+    };
+    let records = || -> Vec<Record> {
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        let whole = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+        whole.collect()
+    };
+    let mut socket = lab.udp_v4();
+    let mut send = || {
+        for n in 0..40 {
+            socket.send_times([192, 0, 2, n].into(), 18, 10);
+        }
+    };
+    let watch = start();
+    send();
+    wait::until("records are written", || records().len() >= 2);
+    send();
+    watch.kill();
+    send();
+    assert!(clsact_filters(&lab.near, "eth0").contains("direct-action"));
+    let watch = start();
+    send();
+    assert_eq!(watch.stop().code(), Some(0));
+    send();
+    let watch = start();
+    send();
+    assert_eq!(watch.stop().code(), Some(0));
+    let records = records();
+    check_sent(&records, socket.sent(), NEAR_V4);
+    assert_eq!(totals(&records).counted, socket.total());
+    note(format_args!("{} packets", socket.total().packets));
+
+    let detached = lab
+        .tcpwatch(["detach"])
+        .with_path("--pin", &pins)
+        .with_path("--runtime", &runtime)
+        .finish();
+    assert_eq!(detached.code(), Some(0), "{detached:#?}");
+    assert_eq!(clsact_filters(&lab.near, "eth0"), "");
+    assert!(!pins.exists());
 }
 
 /// Unlike TCX, clsact keeps the filter of a program that was killed; the next one takes it away.
