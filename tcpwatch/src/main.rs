@@ -20,6 +20,7 @@ use tcpwatch::report::command;
 use tcpwatch::selftest;
 use tcpwatch::service;
 use tcpwatch::service::journal::{self, Prioritised};
+use tcpwatch::service::rights::Loader;
 use tcpwatch::sink::wants_colour;
 use tcpwatch::verify;
 use tokio::signal::unix::{SignalKind, signal};
@@ -178,10 +179,11 @@ fn watch(args: RunArgs) -> ExitCode {
     } else {
         log.finish().with(LastError).init();
     }
-    if let Some(confinement) = confinement {
+    let loader = confinement.and_then(|confinement| {
         confinement.log();
-    }
-    match start(config, &mut stderr) {
+        confinement.loader
+    });
+    match start(config, loader, &mut stderr) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let before_start = error
@@ -192,13 +194,13 @@ fn watch(args: RunArgs) -> ExitCode {
     }
 }
 
-fn start(config: Config, stderr: &mut dyn Write) -> anyhow::Result<()> {
+fn start(config: Config, loader: Option<Loader>, stderr: &mut dyn Write) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let ended = runtime.block_on(async {
         let stop = stop_signal()?;
-        Ok(pipeline::run(config, stop, stderr).await?)
+        Ok(pipeline::run(config, loader, stop, stderr).await?)
     });
     // A place database that is being read, from a file system that does not answer perhaps, is not waited for.
     runtime.shutdown_background();

@@ -46,6 +46,7 @@ use crate::kernel::requirements;
 use crate::kernel::tables::KernelTables;
 use crate::net::{Defaults, Interface, NetError, Network};
 use crate::service::notify::{self, Heartbeat};
+use crate::service::rights::Loader;
 use crate::tally::Tally;
 
 /// How often the default route is asked for again when no interface was named.
@@ -57,12 +58,13 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// How often the kernel tables are asked how full they are, and samples of names are read, when the kernel does not ask for it sooner.
 const GAUGE: Duration = Duration::from_secs(1);
 /// Watches until `shutdown` is ready, the wanted number of records is written, or nobody reads stdout any more. What is
-/// watched is said on `notices` at the start.
+/// watched is said on `notices` at the start. With a `loader`, it loads every program that may be attached later: only it can.
 ///
 /// # Errors
 /// See [`PipelineError::before_start`].
 pub async fn run(
     config: Config,
+    loader: Option<Loader>,
     shutdown: impl Future<Output = ()>,
     notices: &mut dyn Write,
 ) -> Result<(), PipelineError> {
@@ -80,10 +82,14 @@ pub async fn run(
     let bell = programs.bell()?;
     let mut naming = Naming::start(config.names, &mut programs)?;
     let served = ServedFollower::start(&config)?;
+    // A kernel that refuses one does so before anything is touched.
+    let incoming = config.names.dns;
+    if let Some(loader) = loader {
+        programs = loader.run(move || programs.load_all(incoming).map(|()| programs))??;
+    }
     for candidate in &first {
-        // A kernel that refuses it does so before anything is touched.
         programs.get_mut(candidate.layer, Direction::Egress)?;
-        if config.names.dns {
+        if incoming {
             programs.get_mut(candidate.layer, Direction::Ingress)?;
         }
     }

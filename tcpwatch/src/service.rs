@@ -9,15 +9,17 @@ pub mod sandbox;
 use crate::config::Config;
 
 /// What a service was left with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Confinement {
     /// The capabilities that are left.
     pub capabilities: String,
+    /// Loads the programs with one more; none: there is none.
+    pub loader: Option<rights::Loader>,
     /// What it may write to; none: whatever its user may.
     pub sandbox: Result<sandbox::Enforced, String>,
 }
 
-/// Gives up what a service does not need, for good. Done before the first thread is started, because each has rights of its own.
+/// Gives up what a service does not need, for good. Done before any other thread is started, because each has rights of its own.
 ///
 /// A tcpwatch without `--pin` is somebody's command, and writes where that person likes; none: it is one of those, and keeps what
 /// it has.
@@ -30,6 +32,7 @@ pub fn confine(config: &Config) -> Result<Option<Confinement>, rights::RightsErr
     }
     // What a command of the operator's may do is not ours to say: it inherits what the process cannot take back.
     let commands = config.periodic.iter().any(|report| !report.command().is_empty());
+    let loader = rights::Loader::start()?;
     let capabilities = rights::give_up(!commands)?;
     let sandbox = if commands {
         Err("periodic reports are given to commands, which would be confined with it".to_owned())
@@ -38,6 +41,7 @@ pub fn confine(config: &Config) -> Result<Option<Confinement>, rights::RightsErr
     };
     Ok(Some(Confinement {
         capabilities,
+        loader,
         sandbox,
     }))
 }

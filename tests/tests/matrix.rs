@@ -27,6 +27,9 @@ use tcpwatch_tests::names_lab::initial::Opening;
 use tcpwatch_tests::records::{Counts, Record, check_sent, flow, totals};
 use tcpwatch_tests::{note, wait};
 
+/// include/uapi/linux/capability.h.
+const CAP_PERFMON: libc::c_ulong = 38;
+
 /// The tests need both CPUs, so they take turns.
 static TURN: Mutex<()> = Mutex::new(());
 
@@ -230,6 +233,39 @@ fn with_pins_a_kill_and_a_restart_lose_nothing_and_detach_leaves_nothing() {
     assert_eq!(detached.code(), Some(0), "{detached:#?}");
     assert_eq!(clsact_filters(&lab.near, "eth0"), "");
     assert!(!pins.exists());
+}
+
+/// Why the unit has a third capability. That it is enough to have it while the programs are loaded, the test above shows: with pins, all
+/// others are given up before.
+#[test]
+fn without_cap_perfmon_this_kernel_refuses_the_programs_and_the_cure_is_said() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let lab = Lab::new();
+    let (directory, bpffs) = (tempfile::tempdir().unwrap(), BpfFs::mount());
+    let pins = bpffs.path().join("tcpwatch");
+    let ended = thread::scope(|scope| {
+        scope
+            .spawn(|| {
+                // SAFETY: takes numbers only; what is given up is this thread's, and so its children's.
+                let dropped = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, CAP_PERFMON, 0, 0, 0) };
+                assert_eq!(dropped, 0);
+                lab.tcpwatch(["run", "--format", "none", "--history", "none"])
+                    .with(["--control", "none"])
+                    .with_path("--record", &directory.path().join("records"))
+                    .with_path("--pin", &pins)
+                    .with_path("--runtime", &directory.path().join("run"))
+                    .finish()
+            })
+            .join()
+            .unwrap()
+    });
+    assert_eq!(ended.code(), Some(2), "{ended:#?}");
+    let message = ended.stderr.last().unwrap();
+    assert!(
+        message.contains("without CAP_PERFMON: give tcpwatch that"),
+        "{message}"
+    );
+    assert_eq!(clsact_filters(&lab.near, "eth0"), "");
 }
 
 /// Unlike TCX, clsact keeps the filter of a program that was killed; the next one takes it away.

@@ -64,7 +64,7 @@ pub fn rights(missing: &[String], root: bool, binary: &str) -> Finding {
     Finding::fail(CHECK, format!("{names} missing"))
         .cure("as root: sudo tcpwatch doctor, sudo tcpwatch run")
         .cure(format!(
-            "once for this binary: sudo setcap cap_bpf,cap_net_admin+ep {binary}"
+            "once for this binary: sudo setcap cap_bpf,cap_net_admin,cap_perfmon+ep {binary}"
         ))
         .cure(format!(
             "as this user, with these rights alone: sudo setpriv --reuid=$(id -u) --regid=$(id -g) --init-groups \

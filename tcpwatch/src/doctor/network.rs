@@ -12,7 +12,7 @@ use super::links::Device;
 use crate::config::Config;
 use crate::kernel::attach::{AttachError, AttachMode, Attacher, Direction, LinkLayer, survey};
 use crate::kernel::capacity::Capacity;
-use crate::kernel::load::{LoadError, Programs, load};
+use crate::kernel::load::load;
 use crate::kernel::sandbox;
 use crate::net::{Defaults, Interface, LOOPBACK_INDEX, NetError, Network};
 
@@ -118,8 +118,7 @@ pub fn attach(config: &Config, release: &str, may: bool) -> Trials {
             Ok(namespace) => namespace,
             // Whether it can be loaded is seen all the same.
             Err(error) => {
-                let loaded =
-                    load(CAPACITY).and_then(|(mut programs, _)| load_all(&mut programs, config.names.dns));
+                let loaded = load(CAPACITY).and_then(|(mut programs, _)| programs.load_all(config.names.dns));
                 return match loaded {
                     Ok(()) => untried(no_namespace(&error), release),
                     Err(error) => Trials::Unloadable(chain(&error)),
@@ -143,7 +142,9 @@ async fn try_both(config: &Config) -> Result<Trials, String> {
     for mode in [AttachMode::Tcx, AttachMode::Clsact] {
         let (mut programs, _tables) = load(CAPACITY).map_err(|error| chain(&error))?;
         if results.is_empty() {
-            load_all(&mut programs, config.names.dns).map_err(|error| chain(&error))?;
+            programs
+                .load_all(config.names.dns)
+                .map_err(|error| chain(&error))?;
         }
         let mut attacher = Attacher::new(programs, mode, handle.clone(), None);
         let attached = attacher
@@ -159,17 +160,6 @@ async fn try_both(config: &Config) -> Result<Trials, String> {
         Ok([tcx, clsact]) => Ok(Trials::Tried { tcx, clsact }),
         Err(_) => Err("not both ways were tried".to_owned()),
     }
-}
-
-/// Every program that a run may need; it takes the kernel a moment to check each.
-fn load_all(programs: &mut Programs, incoming: bool) -> Result<(), LoadError> {
-    for layer in [LinkLayer::Ethernet, LinkLayer::None] {
-        programs.get_mut(layer, Direction::Egress)?;
-        if incoming {
-            programs.get_mut(layer, Direction::Ingress)?;
-        }
-    }
-    Ok(())
 }
 
 fn no_namespace(error: &io::Error) -> &'static str {

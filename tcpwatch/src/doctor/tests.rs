@@ -54,7 +54,7 @@ fn missing_rights_come_with_three_ways_to_them() {
         Verdict::Fail,
         &[
             "sudo",
-            "setcap cap_bpf,cap_net_admin+ep /usr/bin/tcpwatch",
+            "setcap cap_bpf,cap_net_admin,cap_perfmon+ep /usr/bin/tcpwatch",
             "setpriv",
         ],
     );

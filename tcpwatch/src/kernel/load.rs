@@ -1,7 +1,7 @@
 //! Loads the eBPF object with the operator's sizes.
 
 use aya::maps::{MapData, RingBuf};
-use aya::programs::SchedClassifier;
+use aya::programs::{ProgramError, SchedClassifier};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 
 use tcpwatch_common::names::FLOWS;
@@ -45,7 +45,19 @@ pub enum LoadError {
         name: &'static str,
         /// What the kernel says.
         #[source]
-        source: aya::programs::ProgramError,
+        source: ProgramError,
+    },
+    /// The same, without a capability that makes the verifier less strict.
+    #[error(
+        "this kernel refuses the eBPF program {name} without CAP_PERFMON: give tcpwatch that besides CAP_BPF and \
+         CAP_NET_ADMIN, with --pin it has given it up before the first packet is counted"
+    )]
+    WithoutPerfmon {
+        /// Its name.
+        name: &'static str,
+        /// What the kernel says.
+        #[source]
+        source: ProgramError,
     },
     /// The kernel does not say what it is.
     #[error(transparent)]
@@ -251,6 +263,20 @@ impl Programs {
         RingBuf::try_from(map).map_err(map_error("map the ring buffer into memory", name))
     }
 
+    /// Loads every program that can be asked for; those for arriving packets only with `incoming`.
+    ///
+    /// # Errors
+    /// As [`Self::get_mut`].
+    pub fn load_all(&mut self, incoming: bool) -> Result<(), LoadError> {
+        for layer in [LinkLayer::Ethernet, LinkLayer::None] {
+            self.get_mut(layer, Direction::Egress)?;
+            if incoming {
+                self.get_mut(layer, Direction::Ingress)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The program for devices of this kind. The kernel checks it when it is first asked for, which takes it a tenth of a second:
     /// most hosts have devices of one kind only.
     ///
@@ -269,7 +295,12 @@ impl Programs {
         let refused = |source| LoadError::Program { name, source };
         let program: &mut SchedClassifier = program.try_into().map_err(refused)?;
         if program.fd().is_err() {
-            program.load().map_err(refused)?;
+            program.load().map_err(|source| match source {
+                ProgramError::LoadError { .. } if !requirements::has_perfmon() => {
+                    LoadError::WithoutPerfmon { name, source }
+                }
+                source => LoadError::Program { name, source },
+            })?;
         }
         Ok(program)
     }

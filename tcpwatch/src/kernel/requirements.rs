@@ -26,7 +26,7 @@ pub enum RequirementError {
     },
     /// Rights.
     #[error(
-        "missing {missing}: run tcpwatch as root (sudo), or give the binary the rights once: sudo setcap cap_bpf,cap_net_admin+ep {binary}"
+        "missing {missing}: run tcpwatch as root (sudo), or give the binary the rights once: sudo setcap cap_bpf,cap_net_admin,cap_perfmon+ep {binary}"
     )]
     Capabilities {
         /// The names of those that are not in the effective set.
@@ -124,6 +124,16 @@ pub fn missing_capabilities() -> Result<Vec<String>, RequirementError> {
         .filter(|capability| !effective.contains(capability))
         .map(|capability| capability.to_string())
         .collect())
+}
+
+/// Whether this thread has CAP_PERFMON, or what stood for it before there was one.
+#[must_use]
+pub fn has_perfmon() -> bool {
+    caps::read(None, CapSet::Effective).is_ok_and(|effective| {
+        [Capability::CAP_PERFMON, Capability::CAP_SYS_ADMIN]
+            .iter()
+            .any(|capability| effective.contains(capability))
+    })
 }
 
 /// This program's file.

@@ -14,6 +14,7 @@ use crate::kernel::requirements::RequirementError;
 use crate::kernel::tables::TableError;
 use crate::net::NetError;
 use crate::net::listening::ListeningError;
+use crate::service::rights::RightsError;
 
 /// Why a run could not begin, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +52,9 @@ pub enum PipelineError {
     /// The eBPF program.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// The thread that loads it.
+    #[error(transparent)]
+    Rights(#[from] RightsError),
     /// The hook.
     #[error(transparent)]
     Attach(#[from] AttachError),

@@ -1,10 +1,12 @@
 //! The capabilities that a running tcpwatch needs, and how it gives up all others for good.
 //!
 //! CAP_BPF and CAP_NET_ADMIN are needed to the end: tables are drained by bpf(2), policies written, programs attached again when
-//! somebody removed them, or for an interface that comes later.
+//! somebody removed them, or for an interface that comes later. CAP_PERFMON helps while the kernel checks the programs, and is had by
+//! one thread, which ends with that ([`Loader`]).
 
 use std::collections::HashSet;
-use std::io;
+use std::sync::mpsc;
+use std::{io, thread};
 
 use caps::errors::CapsError;
 use caps::{CapSet, Capability};
@@ -27,6 +29,68 @@ pub enum RightsError {
     /// A later program could gain some.
     #[error("cannot give up to gain rights (no_new_privs)")]
     NoNewPrivileges(#[source] io::Error),
+    /// For the programs.
+    #[error("cannot start a thread: is TasksMax= or `ulimit -u` reached?")]
+    Thread(#[source] io::Error),
+    /// It has ended before its work.
+    #[error("the thread that loads the eBPF programs has ended: please report it")]
+    LoaderEnded,
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// A thread that has CAP_PERFMON besides what is needed to the end, for one job.
+///
+/// Without it, a kernel before the change "bpf: Fix narrow scalar spill onto 64-bit spilled scalar slots" (Linux 6.13) may refuse the
+/// programs, as Debian's 6.1 does; others add barriers against speculative execution to them. But together with CAP_BPF it lets a
+/// process read all of the kernel's memory, which is more than a service should be able to for months.
+#[derive(Debug)]
+pub struct Loader {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Loader {
+    /// To be called before [`give_up`]. None: this process has no such right.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub fn start() -> Result<Option<Self>, RightsError> {
+        let permitted = caps::read(None, CapSet::Permitted).map_err(RightsError::Read)?;
+        if !permitted.contains(&Capability::CAP_PERFMON) {
+            return Ok(None);
+        }
+        let (jobs, waiting) = mpsc::channel::<Job>();
+        thread::Builder::new()
+            .name("loader".to_owned())
+            .spawn(move || {
+                let mut kept = needed(&permitted);
+                kept.insert(Capability::CAP_PERFMON);
+                // One that could not give up the others does nothing with them.
+                let alone = caps::set(None, CapSet::Effective, &kept)
+                    .and_then(|()| caps::set(None, CapSet::Permitted, &kept));
+                if alone.is_ok()
+                    && let Ok(job) = waiting.recv()
+                {
+                    job();
+                }
+            })
+            .map_err(RightsError::Thread)?;
+        Ok(Some(Self { jobs }))
+    }
+
+    /// Does `job` there, and ends the thread.
+    ///
+    /// # Errors
+    /// It has ended before.
+    pub fn run<T: Send + 'static>(self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, RightsError> {
+        let (answer, answers) = mpsc::channel();
+        let job = Box::new(move || {
+            // Whoever asked waits for it.
+            answer.send(job()).unwrap_or_default();
+        });
+        self.jobs.send(job).map_err(|_ended| RightsError::LoaderEnded)?;
+        answers.recv().map_err(|_ended| RightsError::LoaderEnded)
+    }
 }
 
 /// Gives up every capability that is not needed, and with `for_children` also what programs that are started could gain. Names what
@@ -82,6 +146,15 @@ fn named(capabilities: &HashSet<Capability>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_loader_does_its_job_in_a_thread_of_its_own() {
+        let here = thread::current().id();
+        match Loader::start().unwrap() {
+            Some(loader) => assert_ne!(loader.run(|| thread::current().id()).unwrap(), here),
+            None => assert!(!caps::has_cap(None, CapSet::Permitted, Capability::CAP_PERFMON).unwrap()),
+        }
+    }
 
     #[test]
     fn two_capabilities_are_kept_and_an_older_one_only_in_place_of_them() {

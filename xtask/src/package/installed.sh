@@ -78,7 +78,7 @@ ok "$(in_root tcpwatch --version)"
 # As the unit does, word for word where there is a word for it.
 in_root install -d -m 0700 -o tcpwatch -g tcpwatch /sys/fs/bpf/tcpwatch
 in_root install -d -m 0750 -o tcpwatch -g tcpwatch /run/tcpwatch
-caps=-all,+bpf,+net_admin
+caps=-all,+bpf,+net_admin,+perfmon
 start() {
     # chroot itself, not a function: each of them becomes the next, and the process identifier is tcpwatch's.
     chroot "$root" env -i PATH=/usr/bin:/bin NOTIFY_SOCKET=/run/shared/notify WATCHDOG_USEC=200000 \
@@ -101,10 +101,11 @@ mount -t proc proc /proc
 for set in CapInh CapAmb; do
     grep -q "^$set:.0000000000000000$" "$status" || fail "$(grep "^$set" "$status")"
 done
-# CAP_NET_ADMIN is 12, CAP_BPF 39.
-for set in CapPrm CapEff CapBnd; do
+# CAP_NET_ADMIN is 12, CAP_PERFMON 38, CAP_BPF 39; the bounding set is the unit's.
+for set in CapPrm CapEff; do
     grep -q "^$set:.0000008000001000$" "$status" || fail "$(grep "^$set" "$status")"
 done
+grep -q "^CapBnd:.000000c000001000$" "$status" || fail "$(grep ^CapBnd "$status")"
 grep -q '^NoNewPrivs:.1$' "$status" || fail "no_new_privs"
 [ "$(awk '/^Uid/ { print $2 }' "$status")" = "$(in_root id -u tcpwatch)" ] || fail "user"
 ok "runs as tcpwatch, with two capabilities"
