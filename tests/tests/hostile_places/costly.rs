@@ -1,7 +1,8 @@
 //! Records that are allowed one by one, but cost as much as can be: an interval with very many of them must not hold up
-//! the record.
+//! the record. What is too much is measured with honest records, before and after, on the same processor.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use tcpwatch::enrich::Places;
@@ -12,8 +13,11 @@ use tcpwatch_tests::{cpu, note};
 /// Destinations of the interval.
 const DESTINATIONS: usize = 100_000;
 
-/// How long their places may take of one processor.
-const LIMIT: Duration = Duration::from_secs(1);
+/// How many times as long as honest ones their places may take of one processor.
+const MOST: f64 = 4.0;
+
+/// Destinations that honest records are measured with.
+const HONEST: usize = 20_000;
 
 /// Where they begin.
 const FIRST: Ipv4Addr = Ipv4Addr::new(90, 0, 0, 0);
@@ -21,10 +25,18 @@ const FIRST: Ipv4Addr = Ipv4Addr::new(90, 0, 0, 0);
 /// A file in which each destination has a record of its own, written by `write` at the end of the data; what they share
 /// is written before by `share`, which says where it is.
 fn file(share: impl FnOnce(&mut Data) -> usize, write: impl Fn(&mut Data, usize, usize)) -> Vec<u8> {
+    file_of(DESTINATIONS, share, write)
+}
+
+fn file_of(
+    destinations: usize,
+    share: impl FnOnce(&mut Data) -> usize,
+    write: impl Fn(&mut Data, usize, usize),
+) -> Vec<u8> {
     let mut file = File::new("Hostile-Country-City-ASN");
     file.record_size = 32;
     let shared = share(&mut file.data);
-    for number in 0..DESTINATIONS {
+    for number in 0..destinations {
         let record = file.data.here();
         write(&mut file.data, shared, number);
         file.tree
@@ -37,30 +49,61 @@ fn address(number: usize) -> Ipv4Addr {
     Ipv4Addr::from_bits(FIRST.to_bits() + number as u32)
 }
 
-/// Looks all destinations up; how many had a country, and how long it took.
-fn measure(bytes: &[u8]) -> (usize, Duration) {
+/// What their places took of this processor.
+struct Measured {
+    /// How many had a country.
+    known: usize,
+    taken: Duration,
+    /// How many times as long as that many honest ones.
+    ratio: f64,
+}
+
+/// Looks all destinations up.
+fn measure(bytes: &[u8]) -> Measured {
+    let honest = || look_up(&HONEST_FILE, HONEST).1;
+    let before = honest();
+    let (known, taken) = look_up(bytes, DESTINATIONS);
+    // The slower of the two: a processor that is shared is not always as fast.
+    let each = before.max(honest()).as_secs_f64() / HONEST as f64;
+    Measured {
+        known,
+        taken,
+        ratio: taken.as_secs_f64() / (each * DESTINATIONS as f64),
+    }
+}
+
+fn look_up(bytes: &[u8], destinations: usize) -> (usize, Duration) {
     let directory = tempfile::tempdir().unwrap();
     let path = tcpwatch_tests::places::write(directory.path(), "costly.mmdb", bytes);
     // A language that no record has, so that all are looked through.
     let language = "fi".parse().unwrap();
     let mut places = Places::open_given(&[path]).unwrap().in_language(language);
     let started = cpu::taken();
-    let known = (0..DESTINATIONS)
+    let known = (0..destinations)
         .filter(|number| places.lookup(IpAddr::V4(address(*number))).country.is_some())
         .count();
     (known, cpu::taken() - started)
 }
 
+impl Measured {
+    #[track_caller]
+    fn assert_quick(&self, what: &str) {
+        let Self { known, taken, ratio } = self;
+        note(format_args!(
+            "{DESTINATIONS} places in {:.0} ms, {ratio:.2} times as long as honest ones, {known} known: {what}",
+            taken.as_secs_f64() * 1000.0,
+        ));
+        assert!(
+            *ratio < MOST,
+            "{what}: {taken:?}, {ratio:.2} times as long as honest ones"
+        );
+    }
+}
+
 #[track_caller]
 fn assert_quick(what: &str, bytes: &[u8]) {
     let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let (known, taken) = measure(bytes);
-    note(format_args!(
-        "{DESTINATIONS} places in {:.0} ms, {known} known: {what}, {} MB",
-        taken.as_secs_f64() * 1000.0,
-        bytes.len() / 1_000_000
-    ));
-    assert!(taken < LIMIT, "{what}: {taken:?}");
+    measure(bytes).assert_quick(&format!("{what}, {} MB", bytes.len() / 1_000_000));
 }
 
 /// A record whose `field` is the shared value.
@@ -177,13 +220,9 @@ fn records_that_are_just_not_refused_are_quick_together() {
         ("380 unknown keys of 3 kB", file(keys, pointing_at("country"))),
         ("60 languages", file(languages, pointing_at("country"))),
     ] {
-        let (known, taken) = measure(&bytes);
-        note(format_args!(
-            "{DESTINATIONS} places in {:.0} ms: {what}",
-            taken.as_secs_f64() * 1000.0
-        ));
-        assert_eq!(known, DESTINATIONS, "{what}");
-        assert!(taken < LIMIT, "{what}: {taken:?}");
+        let measured = measure(&bytes);
+        assert_eq!(measured.known, DESTINATIONS, "{what}");
+        measured.assert_quick(what);
     }
 }
 
@@ -321,10 +360,8 @@ fn damaged_records_are_quick_together() {
     );
 }
 
-/// The control: what is refused for its cost must not be what honest files have.
-#[test]
-fn honest_records_are_all_known_however_many_they_are() {
-    let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+/// With everything that a GeoIP2 City database has of a place, in as many languages.
+fn honest(destinations: usize) -> Vec<u8> {
     let languages = ["de", "en", "es", "fr", "ja", "pt-BR", "ru", "zh-CN"];
     let names = |data: &mut Data, name: &str| {
         data.text("names").map(languages.len());
@@ -332,7 +369,8 @@ fn honest_records_are_all_known_however_many_they_are() {
             data.text(language).text(format!("{name} in {language}"));
         }
     };
-    let bytes = file(
+    file_of(
+        destinations,
         |data| data.here(),
         |data, _, number| {
             data.map(6);
@@ -358,12 +396,17 @@ fn honest_records_are_all_known_however_many_they_are() {
                 names(data, "South Holland");
             }
         },
-    );
-    let (known, taken) = measure(&bytes);
-    assert_eq!(known, DESTINATIONS);
-    note(format_args!(
-        "{DESTINATIONS} honest places in {:.0} ms",
-        taken.as_secs_f64() * 1000.0
-    ));
-    assert!(taken < LIMIT, "{taken:?}");
+    )
+}
+
+static HONEST_FILE: LazyLock<Vec<u8>> = LazyLock::new(|| honest(HONEST));
+
+/// The control: what is refused for its cost must not be what honest files have, and what they cost is what is measured with.
+#[test]
+fn honest_records_are_all_known_however_many_they_are() {
+    let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let measured = measure(&honest(DESTINATIONS));
+    assert_eq!(measured.known, DESTINATIONS);
+    measured.assert_quick("honest");
+    assert!(measured.ratio > 0.5, "{}", measured.ratio);
 }
