@@ -11,10 +11,22 @@ use crate::machine::{search_path, shown};
 /// The workspace this xtask was built in.
 pub const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
+/// What cargo tells a program that it runs of that program's package. Build scripts that look at them (ring's does) would be run anew,
+/// and all that is built on them, with each change between cargo called by us and by somebody else.
+const OURS: [&str; 3] = ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_PRIMARY_"];
+
 /// The cargo that runs us, in the workspace.
 pub fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(WORKSPACE).env("PATH", search_path());
+    for (name, _) in env::vars_os() {
+        if OURS
+            .iter()
+            .any(|prefix| name.to_string_lossy().starts_with(prefix))
+        {
+            command.env_remove(name);
+        }
+    }
     command
 }
 
@@ -42,8 +54,12 @@ pub fn one_program(arguments: &[&str], with: impl FnOnce(&mut Command)) -> anyho
         .context("cargo made no program")
 }
 
-/// Builds tcpwatch once more, so that it kills itself at the step that a test names, and returns the program's path. In a directory of
-/// its own: cargo has one place for a program, whatever features it is built with.
+/// With what the test programs are built, and the tcpwatch that kills itself: so they share all of it, and tcpwatch as it is used is
+/// built once, by itself.
+const FAULTS: &str = "tcpwatch/faults";
+
+/// Builds the tcpwatch that kills itself at the step that a test names, and returns the program's path. In a directory of its own: cargo
+/// has one place for a program, whatever features it is built with, and the usual one is to be built after it.
 ///
 /// # Errors
 ///
@@ -51,37 +67,23 @@ pub fn one_program(arguments: &[&str], with: impl FnOnce(&mut Command)) -> anyho
 pub fn faulty_program() -> anyhow::Result<PathBuf> {
     let directory = kept()?.join("faulty");
     std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
-    let built = one_program(
-        &[
-            "build",
-            "--release",
-            "--package",
-            "tcpwatch",
-            "--bin",
-            "tcpwatch",
-            "--features",
-            "faults",
-        ],
-        |_| {},
-    )?;
+    let mut arguments = vec!["build", "--release", "--bin", "tcpwatch", "--features", FAULTS];
+    arguments.extend(["--package", "tcpwatch", "--package", "tcpwatch-tests"]);
+    let built = one_program(&arguments, |_| {})?;
     let copy = directory.join("tcpwatch");
     std::fs::copy(&built, &copy).with_context(|| format!("cannot copy {}", built.display()))?;
-    // So that what lies in the usual place is the usual program again.
-    program("tcpwatch", "tcpwatch", true)?;
     Ok(copy)
 }
 
-/// Builds the test programs of a package, optimised, and returns their paths in order of name.
+/// Builds the test programs, optimised, and returns their paths in order of name.
 ///
 /// # Errors
 ///
 /// The build fails, or makes no test program.
-pub fn tests(package: &str) -> anyhow::Result<Vec<PathBuf>> {
-    let mut tests = build(
-        &["test", "--release", "--package", package, "--no-run"],
-        Kind::Test,
-        |_| {},
-    )?;
+pub fn tests() -> anyhow::Result<Vec<PathBuf>> {
+    let mut arguments = vec!["test", "--release", "--no-run", "--features", FAULTS];
+    arguments.extend(["--package", "tcpwatch-tests"]);
+    let mut tests = build(&arguments, Kind::Test, |_| {})?;
     tests.sort();
     Ok(tests)
 }

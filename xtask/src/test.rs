@@ -106,13 +106,13 @@ pub fn command(arguments: &Arguments) -> anyhow::Result<()> {
     if !arguments.unit {
         let mut built = None;
         stages.push(stage("build for the kernel tests", || {
-            let program = cargo::program("tcpwatch", "tcpwatch", true)?;
-            let tests = cargo::tests("tcpwatch-tests")?;
+            let tests = cargo::tests()?;
             let faulty = if arguments.here() {
                 Some(cargo::faulty_program()?)
             } else {
                 None
             };
+            let program = cargo::program("tcpwatch", "tcpwatch", true)?;
             built = Some((program, tests, faulty));
             Ok(())
         }));
