@@ -30,6 +30,9 @@ const FAULTY_VARIABLE: &str = "TCPWATCH_FAULTY_BIN";
 /// What they read the file from that they add the rows of their table to.
 const TABLE_VARIABLE: &str = "TCPWATCH_FAULT_TABLE";
 
+/// Set, faults last as long as they may in life.
+const LONG_VARIABLE: &str = "TCPWATCH_FAULTS_LONG";
+
 /// The test programs that are run on every other kernel.
 const ON_EVERY_KERNEL: [&str; 3] = ["packets", "realtime", MATRIX];
 
@@ -41,6 +44,9 @@ pub struct Arguments {
     /// Only what happens when something goes wrong, with a table of it at the end
     #[arg(long, conflicts_with_all = ["unit", "kernel"])]
     faults: bool,
+    /// What lasts seconds otherwise lasts as long as it may in life: a full disk and a dead daemon a minute
+    #[arg(long, requires = "faults")]
+    long: bool,
     /// Only on this other kernel, emulated (6.1, 6.1-rt); needs no root
     #[arg(long, value_name = "NAME", value_parser = kernels::named, conflicts_with = "unit")]
     kernel: Vec<Kernel>,
@@ -198,6 +204,9 @@ fn kernel_tests(
         std::fs::write(&table, "").with_context(|| format!("cannot write {}", table.display()))?;
         variables.push((TABLE_VARIABLE, table.as_os_str()));
         variables.extend(faulty.map(|path| (FAULTY_VARIABLE, path.as_os_str())));
+        if arguments.long {
+            variables.push((LONG_VARIABLE, "1".as_ref()));
+        }
     }
     let data = places::data()?;
     variables.push((PLACE_DATA_VARIABLE, data.as_os_str()));

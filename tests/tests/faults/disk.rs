@@ -1,30 +1,27 @@
 //! The disk is full, the record file goes away, or the process stands still.
 
 use std::fs;
-use std::time::{Duration, Instant};
 
 use tcpwatch_tests::disk::SmallDisk;
 use tcpwatch_tests::records::check_books;
 use tcpwatch_tests::wait;
 
-use super::support::{Site, Stream, held, said};
-
-/// Seconds instead of a minute: what waits is bounded by records, and half a second makes as many in them as 20 s do in three minutes.
-const FULL: Duration = Duration::from_secs(4);
+use super::support::{Site, Stream, held, in_full, lasting, outlast, said};
 
 #[test]
 fn a_disk_that_is_full_under_file_and_history_costs_nothing() {
     let site = Site::new();
     let disk = SmallDisk::mount(site.directory.path(), "4m");
-    let watch = site.run_every("500ms").start();
+    // What waits is bounded by records: eight at least, as in three minutes of the usual 20 s.
+    let (full_for, interval) = (lasting(4, 60), if in_full() { "5s" } else { "500ms" });
+    let watch = site.run_every(interval).start();
     let stream = Stream::start(site.lab.udp_v4());
     wait::until("a record is written", || !site.records().is_empty());
     let filler = disk.fill();
-    let full = Instant::now();
     wait::until("the failures are said", || {
         said(&watch, "cannot write to") && said(&watch, "cannot write the history")
     });
-    wait::until("it has been full for long enough", || full.elapsed() >= FULL);
+    outlast(full_for);
     fs::remove_file(filler).unwrap();
     wait::until("the recoveries are said", || {
         said(&watch, "can be written again") && said(&watch, "the history can be written again")
@@ -35,7 +32,10 @@ fn a_disk_that_is_full_under_file_and_history_costs_nothing() {
     check_books(&site.records());
     site.check(&sent);
     held(
-        "disk full for 4 s (8 intervals) under record file and history",
+        &format!(
+            "disk full for {} s (intervals of {interval}) under record file and history",
+            full_for.as_secs()
+        ),
         "said; all is written when there is room, once",
         &format!("{} packets sent and recorded", sent.total().packets),
     );
@@ -80,11 +80,8 @@ fn a_process_that_stands_still_under_traffic_loses_nothing() {
     let stream = Stream::start(site.lab.udp_v4());
     wait::until("a record is written", || !site.records().is_empty());
     watch.signal(libc::SIGSTOP);
-    // The kernel counts into tables whose room depends on destinations, not on time: 8 s are as good as 30.
-    let stopped = Instant::now();
-    wait::until("it has stood still long enough", || {
-        stopped.elapsed() >= Duration::from_secs(8)
-    });
+    let still = lasting(8, 30);
+    outlast(still);
     let before = site.records().len();
     watch.signal(libc::SIGCONT);
     wait::until("records go on", || site.records().len() > before);
@@ -96,13 +93,13 @@ fn a_process_that_stands_still_under_traffic_loses_nothing() {
         .map(|record| record.seconds)
         .fold(0.0, f64::max);
     assert!(
-        longest > 7.0,
+        longest > still.as_secs_f64() - 1.0,
         "the control: one record has the pause: {longest} s"
     );
     check_books(&site.records());
     site.check(&sent);
     held(
-        "SIGSTOP for 8 s under traffic",
+        &format!("SIGSTOP for {} s under traffic", still.as_secs()),
         "nothing lost: the kernel goes on counting",
         &format!("{} packets, one record of {longest:.1} s", sent.total().packets),
     );

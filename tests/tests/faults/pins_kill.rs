@@ -7,7 +7,7 @@ use tcpwatch_tests::hook;
 use tcpwatch_tests::records::totals;
 use tcpwatch_tests::wait;
 
-use super::support::{Site, Stream, held};
+use super::support::{Site, Stream, held, lasting, outlast};
 
 /// Kills and restarts under traffic, in a laboratory of its own.
 fn survives_kills(times: u32, arguments: &[&str]) -> (u64, Duration) {
@@ -102,11 +102,8 @@ fn a_daemon_that_is_dead_for_long_loses_nothing() {
         } else {
             watch.kill();
         }
-        // Room depends on destinations, not on time: 8 s are as good as a minute.
-        let dead = Instant::now();
-        wait::until("it has been dead for long enough", || {
-            dead.elapsed() >= Duration::from_secs(8)
-        });
+        let dead = lasting(8, 60);
+        outlast(dead);
         let watch = site.pinned().start();
         site.wait_for_new_records();
         let sent = stream.stop();
@@ -115,7 +112,8 @@ fn a_daemon_that_is_dead_for_long_loses_nothing() {
         site.detach();
         held(
             &format!(
-                "daemon dead for 8 s under traffic after {}",
+                "daemon dead for {} s under traffic after {}",
+                dead.as_secs(),
                 if clean { "SIGTERM" } else { "kill -9" }
             ),
             "the kernel goes on counting, the next start records it",

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tcpwatch_tests::bpffs::BpfFs;
 use tcpwatch_tests::daemon::Tcpwatch;
@@ -27,6 +27,24 @@ pub fn held(injected: &str, held: &str, figures: &str) {
         // At once, because other tests do the same.
         file.write_all(row.as_bytes()).unwrap();
     }
+}
+
+/// Whether faults are to last as long as they may in life (`cargo xtask test --faults --long`).
+pub fn in_full() -> bool {
+    std::env::var_os("TCPWATCH_FAULTS_LONG").is_some()
+}
+
+/// How long a fault lasts: what wears out meanwhile is room for destinations and records, not time.
+pub fn lasting(short: u64, in_life: u64) -> Duration {
+    Duration::from_secs(if in_full() { in_life } else { short })
+}
+
+/// Waits until that is over.
+pub fn outlast(fault: Duration) {
+    let began = Instant::now();
+    wait::until_some(fault * 2, "the fault has lasted long enough", || {
+        (began.elapsed() >= fault).then_some(())
+    });
 }
 
 pub fn address(text: &str) -> IpAddr {
