@@ -92,7 +92,11 @@ fn records_are_appended_to_what_the_file_has() {
 #[test]
 fn hangup_without_a_record_file_ends_the_program_unless_it_was_ignored() {
     let lab = Lab::new();
-    let watch = lab.watch(["--interval", "1h"]);
+    // The tests may have been started by nohup themselves.
+    let watch = lab
+        .tcpwatch(["run", "--format", "json", "--interval", "1h"])
+        .under("env --default-signal=HUP")
+        .start();
     lab.udp_v4().send_times(address("192.0.2.1"), 10, 3);
     watch.signal(libc::SIGHUP);
     let records = watch.wait(Duration::from_secs(10)).books();
