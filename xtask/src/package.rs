@@ -1,5 +1,5 @@
-//! `cargo xtask package`: a .deb and a static tarball, in the target directory. The same commit makes the same version, and the same
-//! files with the same times.
+//! `cargo xtask package`: a .deb and a static tarball, in the target directory. The same commit makes the same version, and files with
+//! the same times. The program's bytes depend on the checkout's place, too: the eBPF object names its sources.
 
 mod installed;
 mod tarball;
