@@ -45,14 +45,13 @@ impl Version {
         })
     }
 
-    /// Has a command build or pack this version.
+    /// Has a command pack this version.
     pub fn apply(&self, command: &mut Command) {
-        command
-            .env("TCPWATCH_VERSION", &self.shown)
-            .env("SOURCE_DATE_EPOCH", &self.time);
+        command.env("SOURCE_DATE_EPOCH", &self.time);
     }
 
-    /// Builds the program, optimised.
+    /// Builds the program, optimised. Of the version, only the program itself knows, which is linked anew; the time would have build
+    /// scripts compile all C again, in which it is not used.
     ///
     /// # Errors
     ///
@@ -60,7 +59,9 @@ impl Version {
     pub fn program(&self, arguments: &[&str]) -> anyhow::Result<PathBuf> {
         let mut words = vec!["build", "--release", "--package", "tcpwatch", "--bin", "tcpwatch"];
         words.extend(arguments);
-        cargo::one_program(&words, |command| self.apply(command))
+        cargo::one_program(&words, |command| {
+            command.env("TCPWATCH_VERSION", &self.shown);
+        })
     }
 }
 
