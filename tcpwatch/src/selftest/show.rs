@@ -109,12 +109,11 @@ fn verdict(row: &Row) -> String {
         words.push("WRONG".to_owned());
     }
     if row.counted.tcp_connections != row.expected.tcp_connections {
+        let sign = if words.is_empty() { "WRONG: " } else { "" };
         words.push(format!(
-            "WRONG: {} connections of {}",
+            "{sign}{} connections of {}",
             row.counted.tcp_connections, row.expected.tcp_connections
         ));
-    } else if row.expected.tcp_connections > 0 {
-        words.push(format!("ok, {} connections", row.counted.tcp_connections));
     }
     if row.counted.quic_connections > 0 {
         words.push(format!(
@@ -130,6 +129,9 @@ fn verdict(row: &Row) -> String {
     }
     if words.is_empty() {
         words.push("ok".to_owned());
+        if row.expected.tcp_connections > 0 {
+            words.push(format!("{} connections", row.counted.tcp_connections));
+        }
     }
     if row.noise > 0 {
         words.push(format!("and {} of the kernel's own", row.noise));
@@ -190,4 +192,29 @@ fn row(row: &Row) -> Value {
         "of_the_kernel": row.noise,
         "passed": row.passed(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::selftest::script::{self, Kind};
+
+    #[test]
+    fn a_line_is_right_as_a_whole_or_says_what_is_wrong() {
+        let acts = script::script(false);
+        let act = *acts.iter().find(|act| act.kind == Kind::Connections).unwrap();
+        let right = Row {
+            act,
+            expected: act.expected(),
+            counted: act.expected(),
+            arrived: None,
+            noise: 0,
+        };
+        assert_eq!(verdict(&right), "ok, 10 connections");
+        let mut wrong = right;
+        wrong.counted.counts.packets -= 1;
+        assert_eq!(verdict(&wrong), "WRONG");
+        wrong.counted.tcp_connections -= 1;
+        assert_eq!(verdict(&wrong), "WRONG, 9 connections of 10");
+    }
 }
