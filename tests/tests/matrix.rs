@@ -7,6 +7,7 @@
 
 use std::io::Write as _;
 use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::{env, fs, thread};
@@ -18,6 +19,7 @@ use tcpwatch_tests::counter::{LOOPBACK, load, policy, run_often};
 use tcpwatch_tests::cpu::{StopOnDrop, pin};
 use tcpwatch_tests::frame::{IPV4, UDP, ethernet, ipv4, udp};
 use tcpwatch_tests::hook::{clsact_filters, clsact_ingress_filters, has_clsact};
+use tcpwatch_tests::invocation::Invocation;
 use tcpwatch_tests::lab::{Lab, NEAR_V4, NEAR_V6};
 use tcpwatch_tests::named::{Named, names_of, only, opened};
 use tcpwatch_tests::names_lab::RESOLVER;
@@ -178,6 +180,14 @@ fn by_clsact_every_packet_of_two_cpus_is_counted_and_no_filter_stays() {
     assert_eq!(clsact_filters(&lab.near, "eth0"), "");
 }
 
+/// `tcpwatch run` in `near` as a service would run it, on a BPF file system of the test's own.
+fn pinned(lab: &Lab, pins: &Path, runtime: &Path) -> Invocation {
+    lab.tcpwatch(["run", "--format", "none", "--history", "none"])
+        .with(["--control", "none", "--interval", "500ms"])
+        .with_path("--pin", pins)
+        .with_path("--runtime", runtime)
+}
+
 /// With pins, a classic filter goes on counting without the daemon, and the next one's program takes its place in one step.
 #[test]
 fn with_pins_a_kill_and_a_restart_lose_nothing_and_detach_leaves_nothing() {
@@ -187,14 +197,7 @@ fn with_pins_a_kill_and_a_restart_lose_nothing_and_detach_leaves_nothing() {
     let (directory, bpffs) = (tempfile::tempdir().unwrap(), BpfFs::mount());
     let (pins, runtime) = (bpffs.path().join("tcpwatch"), directory.path().join("run"));
     let file = directory.path().join("records");
-    let start = || {
-        lab.tcpwatch(["run", "--format", "none", "--history", "none"])
-            .with(["--control", "none", "--interval", "500ms"])
-            .with_path("--record", &file)
-            .with_path("--pin", &pins)
-            .with_path("--runtime", &runtime)
-            .start()
-    };
+    let start = || pinned(&lab, &pins, &runtime).with_path("--record", &file).start();
     let records = || -> Vec<Record> {
         let text = fs::read_to_string(&file).unwrap_or_default();
         let whole = text.lines().filter_map(|line| serde_json::from_str(line).ok());
@@ -249,11 +252,8 @@ fn without_cap_perfmon_this_kernel_refuses_the_programs_and_the_cure_is_said() {
                 // SAFETY: takes numbers only; what is given up is this thread's, and so its children's.
                 let dropped = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, CAP_PERFMON, 0, 0, 0) };
                 assert_eq!(dropped, 0);
-                lab.tcpwatch(["run", "--format", "none", "--history", "none"])
-                    .with(["--control", "none"])
+                pinned(&lab, &pins, &directory.path().join("run"))
                     .with_path("--record", &directory.path().join("records"))
-                    .with_path("--pin", &pins)
-                    .with_path("--runtime", &directory.path().join("run"))
                     .finish()
             })
             .join()
