@@ -1,7 +1,8 @@
 //! The front table, where most packets are counted without a call into the kernel, and what each CPU keeps beside it.
 //!
-//! The table is set-associative: a hash with a secret key chooses a set, a destination may be in any of its slots. Each CPU
-//! has a region of its own in each generation, so nobody else writes what it writes. The daemon maps all of it.
+//! The table is set-associative: a hash with a secret key chooses a set and the slot in it that is looked at first; where the set is
+//! full, another hash chooses another set. Each CPU has a region of its own in each generation, so nobody else writes what it writes.
+//! The daemon maps all of it.
 
 use crate::names::Sampling;
 use crate::{Counts, GENERATIONS, OUTCOMES};
@@ -47,7 +48,7 @@ pub struct Slot4 {
     pub packed: u64,
 }
 
-/// The slots that an IPv4 destination may be in.
+/// One of the two sets whose slots an IPv4 destination may be in.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Set4 {
@@ -67,7 +68,7 @@ pub struct Slot6 {
     pub packed: u64,
 }
 
-/// The slots that an IPv6 destination may be in.
+/// One of the two sets whose slots an IPv6 destination may be in.
 #[repr(C, align(128))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Set6 {
@@ -96,31 +97,62 @@ pub struct OpenedSet {
 
 /// Set in [`Cpu::word`]: packets are counted in generation 1.
 pub const ODD: u64 = 1 << 63;
-/// Where the number of bits that the hash is shifted by lies in [`Cpu::word`]; the region's first set is below it.
+/// Where the number of bits that a hash is shifted by lies in [`Cpu::word`]; the region's first set is below it.
 pub const SHIFT_AT: u32 = 32;
 /// First set of a CPU that has no region: beyond the end of every table.
 pub const NO_REGION: u32 = 1 << 31;
 
-/// The set of an IPv4 destination in the region that `word` names.
+/// A CPU's word, for a region that begins with this set and has 2^`bits` sets in use, 62 at most.
+#[must_use]
+pub const fn word(odd: bool, bits: u32, first_set: u32) -> u64 {
+    let odd = if odd { ODD } else { 0 };
+    let shift = (u64::BITS - WAYS.ilog2() - bits) as u64;
+    odd | shift << SHIFT_AT | first_set as u64
+}
+
+/// By how much the hashes of `word` are shifted.
 #[inline(always)]
-pub const fn set4(word: u64, multiplier: u64, key: u64) -> u32 {
+const fn shift(word: u64) -> u64 {
+    (word >> SHIFT_AT) & 63
+}
+
+/// The sets in use of the region that `word` names, as a power of two; none: it is no such word.
+#[must_use]
+pub const fn bits(word: u64) -> Option<u32> {
+    match shift(word) as u32 {
+        0 => None,
+        shift => (u64::BITS - WAYS.ilog2()).checked_sub(shift),
+    }
+}
+
+/// The slot of an IPv4 destination in the region that `word` names. With [`Cpu::multiplier`] the one that is looked at first; with
+/// [`Cpu::second`] one of the other set, of which only the set is meant.
+#[inline(always)]
+pub const fn slot4(word: u64, multiplier: u64, key: u64) -> u64 {
     // Multiply-shift (Dietzfelbinger et al. 1997): for a secret odd multiplier, two keys meet with at most twice the
     // probability of chance, whichever they are.
-    set(word, key.wrapping_mul(multiplier))
+    key.wrapping_mul(multiplier) >> shift(word)
 }
 
-/// The set of an IPv6 destination in the region that `word` names.
+/// What of an IPv6 destination is hashed.
 #[inline(always)]
-pub const fn set6(word: u64, multipliers: [u64; 2], destination: [u64; 2], tag: u64) -> u32 {
-    let high = (destination[0] ^ tag).wrapping_mul(multipliers[0]);
+pub const fn folded(multiplier: u64, destination: [u64; 2], tag: u64) -> u64 {
+    let high = (destination[0] ^ tag).wrapping_mul(multiplier);
     // Folded, or addresses that differ in the uppermost bits of both halves only would meet whatever the multipliers.
-    let both = (high ^ (high >> 32)).wrapping_add(destination[1]);
-    set(word, both.wrapping_mul(multipliers[1]))
+    (high ^ (high >> 32)).wrapping_add(destination[1])
 }
 
+/// The slot of an IPv6 destination, which is `folded`. `multiplier` is the second of [`Cpu::multipliers6`], or [`Cpu::second`], as for
+/// [`slot4`].
 #[inline(always)]
-const fn set(word: u64, hash: u64) -> u32 {
-    (word as u32).wrapping_add((hash >> ((word >> SHIFT_AT) & 63)) as u32)
+pub const fn slot6(word: u64, multiplier: u64, folded: u64) -> u64 {
+    folded.wrapping_mul(multiplier) >> shift(word)
+}
+
+/// The set of a slot of the region that `word` names, among all sets.
+#[inline(always)]
+pub const fn set(word: u64, slot: u64) -> u32 {
+    (word as u32).wrapping_add((slot / WAYS as u64) as u32)
 }
 
 /// What an IPv4 packet from the usual source needs to be counted, for one generation: one cache line.
@@ -190,10 +222,12 @@ pub struct Lane {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cpu {
     /// Which generation packets are counted in ([`ODD`]), and this CPU's region in it: by how many bits a hash is shifted to
-    /// be the number of a set ([`SHIFT_AT`]), and the first set. The daemon writes it whole; a packet reads it once.
+    /// be the number of a slot ([`SHIFT_AT`]), and the first set. The daemon writes it whole; a packet reads it once.
     pub word: u64,
     /// Secret: what an IPv4 hash is multiplied by. Odd.
     pub multiplier: u64,
+    /// Secret: the same for the other set of a destination, of both families. Odd.
+    pub second: u64,
     /// Secret: the same for the halves of an IPv6 address. Odd.
     pub multipliers6: [u64; 2],
     /// Secret: exclusive-or the keys of IPv4 slots.
@@ -243,24 +277,34 @@ mod tests {
     }
 
     #[test]
-    fn a_set_is_inside_the_region_that_the_word_names() {
-        let bits = 5;
-        let word = ODD | (64 - bits) << SHIFT_AT | 96;
+    fn a_slot_is_inside_the_region_that_the_word_names() {
+        let word = word(true, 5, 96);
+        let sets = 96..128;
         for n in 0..10_000_u64 {
             let key = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            assert!((96..128).contains(&set4(word, 0xd6e8_feb8_6659_fd93, key)));
-            assert!((96..128).contains(&set6(word, [3, 0xd6e8_feb8_6659_fd93], [n, key], IN_USE)));
+            assert!(sets.contains(&set(word, slot4(word, 0xd6e8_feb8_6659_fd93, key))));
+            let folded = folded(3, [n, key], IN_USE);
+            assert!(sets.contains(&set(word, slot6(word, 0xd6e8_feb8_6659_fd93, folded))));
         }
     }
 
     #[test]
+    fn a_word_says_how_many_sets_are_in_use() {
+        for sets in 0..=20 {
+            let word = word(true, sets, NO_REGION);
+            assert_eq!(bits(word), Some(sets));
+            assert_eq!(word as u32, NO_REGION);
+        }
+        assert_eq!(bits(0), None);
+    }
+
+    #[test]
     fn addresses_that_differ_in_the_uppermost_bits_do_not_meet_in_few_sets() {
-        let word = (64 - 10) << SHIFT_AT;
-        let multipliers = [0xd6e8_feb8_6659_fd93, 0x9e37_79b9_7f4a_7c15];
+        let word = word(false, 10, 0);
         let mut met = [0_u32; 1024];
         for n in 0..4096_u64 {
-            let (one, other) = (n << 58, (n >> 6) << 58);
-            met[set6(word, multipliers, [one, other], IN_USE) as usize] += 1;
+            let folded = folded(0xd6e8_feb8_6659_fd93, [n << 58, (n >> 6) << 58], IN_USE);
+            met[set(word, slot6(word, 0x9e37_79b9_7f4a_7c15, folded)) as usize] += 1;
         }
         assert!(met.iter().all(|n| *n < 32), "{:?}", met.iter().max());
     }

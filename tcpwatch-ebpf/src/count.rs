@@ -358,7 +358,7 @@ unsafe fn add_own<const RT: bool>(sum: *mut Counts, counts: Counts) {
     if RT {
         spill::add_shared(sum, counts);
     } else {
-        // SAFETY: the caller's promise. Nobody else writes it now, see `fast::add`.
+        // SAFETY: the caller's promise. Nobody else writes it now, see `fast::count`.
         unsafe { (*sum).add(counts) };
     }
 }
@@ -369,7 +369,7 @@ unsafe fn add_own<const RT: bool>(sum: *mut Counts, counts: Counts) {
 /// `word` must point into a map value and be 8-byte aligned.
 #[inline(always)]
 unsafe fn add_word<const RT: bool>(word: *mut u64, n: u64) {
-    // SAFETY: the caller's promise; and see `fast::add`.
+    // SAFETY: the caller's promise; and see `fast::count`.
     unsafe {
         if RT {
             atomic::add(word, n);

@@ -10,7 +10,9 @@ use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::programs::TcContext;
 use network_types::eth::{EthHdr, EtherType};
 use network_types::ip::{IpProto, Ipv4Hdr, Ipv6Hdr};
-use tcpwatch_common::front::{Cpu, FULL, Lane, MOST_BYTES, PACKET, Usual, set4, set6};
+use tcpwatch_common::front::{
+    Cpu, FULL, Lane, MOST_BYTES, PACKET, Slot4, Slot6, Usual, WAYS, folded, set, slot4, slot6,
+};
 use tcpwatch_common::ports::{bit, group};
 use tcpwatch_common::{GENERATIONS, POLICY_ANSWERS, POLICY_DNS, POLICY_SERVED, POLICY_TLS};
 
@@ -33,6 +35,28 @@ pub enum Done {
     Full(u64),
     /// Nothing was done.
     No,
+}
+
+impl Done {
+    /// The answer of a function of the eBPF kind, which has one number: [`COUNTED`], [`NO`], or the word of a generation. A word is
+    /// neither: its lower half is the number of a set.
+    #[inline(always)]
+    const fn from_number(number: u64) -> Self {
+        match number {
+            COUNTED => Self::Counted,
+            NO => Self::No,
+            word => Self::Full(word),
+        }
+    }
+
+    #[inline(always)]
+    const fn into_number(self) -> u64 {
+        match self {
+            Self::Counted => COUNTED,
+            Self::No => NO,
+            Self::Full(word) => word,
+        }
+    }
 }
 
 /// Keeps the compiler from knowing where a pointer comes from. Else it would join two pointers into one that moves by a
@@ -87,6 +111,31 @@ macro_rules! load {
 }
 pub(crate) use load;
 
+/// Which slot of its set has this number.
+#[inline(always)]
+const fn way(number: u64) -> usize {
+    number as usize % WAYS
+}
+
+/// Moves the pointer from the first slot of a set to the one that the condition holds for; does the rest where there is none.
+macro_rules! search {
+    ($slot:ident, $is_it:expr, else $none:block) => {
+        if !$is_it {
+            // SAFETY: inside the set, here and below.
+            $slot = opaque(unsafe { $slot.add(1) });
+            if !$is_it {
+                // SAFETY: see above.
+                $slot = opaque(unsafe { $slot.add(1) });
+                if !$is_it {
+                    // SAFETY: see above.
+                    $slot = opaque(unsafe { $slot.add(1) });
+                    if !$is_it $none
+                }
+            }
+        }
+    };
+}
+
 /// A frame with an Ethernet header, no tag in it.
 #[inline(always)]
 pub fn ethernet(ctx: &TcContext) -> Done {
@@ -95,9 +144,12 @@ pub fn ethernet(ctx: &TcContext) -> Done {
     if start + EthHdr::LEN + Ipv4Hdr::LEN + TRANSPORT > ctx.data_end() {
         return Done::No;
     }
-    let kind = load!(start + offset_of!(EthHdr, ether_type), u16);
-    if kind != EtherType::Ipv4 as u16 {
-        return other::<{ EthHdr::LEN }>(ctx, cpu, kind);
+    // The kind of packet and the IP header's first byte at once, without the byte behind it.
+    let kind = load!(start + offset_of!(EthHdr, ether_type), u32) & u32::from_ne_bytes([0xff, 0xff, 0xff, 0]);
+    let [a, b] = (EtherType::Ipv4 as u16).to_ne_bytes();
+    if kind != u32::from_ne_bytes([a, b, VERSION_IHL, 0]) {
+        let [a, b, ..] = kind.to_ne_bytes();
+        return other::<{ EthHdr::LEN }>(ctx, cpu, u16::from_ne_bytes([a, b]));
     }
     ipv4(ctx, cpu, start + EthHdr::LEN)
 }
@@ -112,7 +164,7 @@ pub fn raw_ip(ctx: &TcContext) -> Done {
         return other::<0>(ctx, cpu, kind);
     }
     let start = ctx.data();
-    if start + Ipv4Hdr::LEN + TRANSPORT > ctx.data_end() {
+    if start + Ipv4Hdr::LEN + TRANSPORT > ctx.data_end() || load!(start, u8) != VERSION_IHL {
         return Done::No;
     }
     ipv4(ctx, cpu, start)
@@ -124,11 +176,7 @@ fn other<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu, kind: u16) -> Done
         return Done::No;
     }
     // A function of its own: its registers would cost IPv4 time.
-    match ipv6::<OFFSET>(ctx, cpu) {
-        COUNTED => Done::Counted,
-        NO => Done::No,
-        word => Done::Full(word),
-    }
+    Done::from_number(ipv6::<OFFSET>(ctx, cpu))
 }
 
 /// What is to become of a packet, by its transport header.
@@ -151,7 +199,8 @@ fn verdict(at: usize, protocol: u8, word: u64, usual: *mut Usual) -> Verdict {
         }
         false
     } else if protocol == IpProto::Udp as u8 {
-        if transport::is_initial(load!(at + UDP_PAYLOAD, u8), load!(at + UDP_PAYLOAD + 1, u32)) {
+        let first = load!(at + UDP_PAYLOAD, u8);
+        if transport::is_long(first) && transport::is_initial(first, load!(at + UDP_PAYLOAD + 1, u32)) {
             return Verdict::Look;
         }
         true
@@ -180,12 +229,9 @@ fn verdict(at: usize, protocol: u8, word: u64, usual: *mut Usual) -> Verdict {
     }
 }
 
-/// `header` is inside the packet with the whole fixed header and [`TRANSPORT`] bytes behind it.
+/// `header` is inside the packet with the whole fixed header, which has no options, and [`TRANSPORT`] bytes behind it.
 #[inline(always)]
 fn ipv4(ctx: &TcContext, cpu: *mut Cpu, header: usize) -> Done {
-    if load!(header, u8) != VERSION_IHL {
-        return Done::No;
-    }
     let source = load!(header + offset_of!(Ipv4Hdr, src_addr), u32);
     let destination = load!(header + offset_of!(Ipv4Hdr, dst_addr), u32);
     // Everything that this packet writes goes to the generation of this word.
@@ -205,37 +251,37 @@ fn ipv4(ctx: &TcContext, cpu: *mut Cpu, header: usize) -> Done {
         Verdict::Look => return Done::No,
     }
     let key = get!(usual, key4) ^ u64::from(u32::from_be(destination));
-    let Some(set) = FRONT4.get_ptr_mut(set4(word, get!(cpu, multiplier), key)) else {
+    let number = slot4(word, get!(cpu, multiplier), key);
+    let Some(set) = FRONT4.get_ptr_mut(set(word, number)) else {
         return Done::No;
     };
-    // SAFETY: inside the set, here and below.
-    let mut slot = opaque(unsafe { &raw mut (*set).slots[0] });
+    // SAFETY: inside the set.
+    let slot = opaque(unsafe { set.cast::<Slot4>().add(way(number)) });
     if get!(slot, key) != key {
-        // SAFETY: see above.
-        slot = opaque(unsafe { slot.add(1) });
-        if get!(slot, key) != key {
-            // SAFETY: see above.
-            slot = opaque(unsafe { slot.add(1) });
-            if get!(slot, key) != key {
-                // SAFETY: see above.
-                slot = opaque(unsafe { slot.add(1) });
-                if get!(slot, key) != key {
-                    return Done::No;
-                }
-            }
-        }
-    }
-    let increment = increment(ctx, usual);
-    if increment == 0 {
-        return Done::No;
+        return Done::from_number(ipv4_elsewhere(ctx, cpu, word, key));
     }
     // SAFETY: the packed counter of the slot.
-    let full = add(unsafe { &raw mut (*slot).packed }, usual, increment);
-    if full {
-        Done::Full(get!(usual, word))
-    } else {
-        Done::Counted
-    }
+    count(ctx, usual, unsafe { &raw mut (*slot).packed })
+}
+
+/// Looks for a destination in all the slots where it may be. [`Done::into_number`].
+///
+/// A function of its own: what is in between on the usual way costs it time.
+#[inline(never)]
+fn ipv4_elsewhere(ctx: &TcContext, cpu: *mut Cpu, word: u64, key: u64) -> u64 {
+    let Some(first) = FRONT4.get_ptr_mut(set(word, slot4(word, get!(cpu, multiplier), key))) else {
+        return NO;
+    };
+    let mut slot: *mut Slot4 = opaque(first.cast());
+    search!(slot, get!(slot, key) == key, else {
+        let Some(second) = FRONT4.get_ptr_mut(set(word, slot4(word, get!(cpu, second), key))) else {
+            return NO;
+        };
+        slot = opaque(second.cast());
+        search!(slot, get!(slot, key) == key, else { return NO });
+    });
+    // SAFETY: the packed counter of the slot.
+    count(ctx, usual(cpu, word), unsafe { &raw mut (*slot).packed }).into_number()
 }
 
 /// A packet that answers a client.
@@ -257,8 +303,7 @@ fn served(ctx: &TcContext, usual: *mut Usual) -> Done {
 const COUNTED: u64 = 0;
 const NO: u64 = u64::MAX;
 
-/// [`COUNTED`], [`NO`], or the word of a generation that has a full counter. A word is neither: its lower half is the number of
-/// a set.
+/// [`Done::into_number`].
 #[inline(never)]
 fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> u64 {
     const SOURCE: usize = offset_of!(Ipv6Hdr, src_addr);
@@ -283,13 +328,7 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> u64 {
     }
     match verdict(header + Ipv6Hdr::LEN, protocol, word, usual) {
         Verdict::Count => {}
-        Verdict::Served => {
-            return match served(ctx, usual) {
-                Done::Counted => COUNTED,
-                Done::Full(word) => word,
-                Done::No => NO,
-            };
-        }
+        Verdict::Served => return served(ctx, usual).into_number(),
         Verdict::Look => return NO,
     }
     let to = [
@@ -297,41 +336,33 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> u64 {
         load!(header + DESTINATION + 8, u64),
     ];
     let tag = get!(usual6, tag);
-    let multipliers = [get!(cpu, multipliers6[0]), get!(cpu, multipliers6[1])];
-    let Some(set) = FRONT6.get_ptr_mut(set6(word, multipliers, to, tag)) else {
+    let folded = folded(get!(cpu, multipliers6[0]), to, tag);
+    let number = slot6(word, get!(cpu, multipliers6[1]), folded);
+    let Some(first) = FRONT6.get_ptr_mut(set(word, number)) else {
         return NO;
     };
-    // SAFETY: inside the set, here and below.
-    let mut slot = opaque(unsafe { &raw mut (*set).slots[0] });
-    macro_rules! differs {
+    // SAFETY: inside the set.
+    let mut slot: *mut Slot6 = opaque(unsafe { first.cast::<Slot6>().add(way(number)) });
+    macro_rules! is_it {
         () => {
-            get!(slot, destination[0]) != to[0]
-                || get!(slot, destination[1]) != to[1]
-                || get!(slot, tag) != tag
+            get!(slot, destination[0]) == to[0]
+                && get!(slot, destination[1]) == to[1]
+                && get!(slot, tag) == tag
         };
     }
-    if differs!() {
-        // SAFETY: see above.
-        slot = opaque(unsafe { slot.add(1) });
-        if differs!() {
-            // SAFETY: see above.
-            slot = opaque(unsafe { slot.add(1) });
-            if differs!() {
-                // SAFETY: see above.
-                slot = opaque(unsafe { slot.add(1) });
-                if differs!() {
-                    return NO;
-                }
-            }
-        }
-    }
-    let increment = increment(ctx, usual);
-    if increment == 0 {
-        return NO;
+    if !is_it!() {
+        slot = opaque(first.cast());
+        search!(slot, is_it!(), else {
+            let number = slot6(word, get!(cpu, second), folded);
+            let Some(second) = FRONT6.get_ptr_mut(set(word, number)) else {
+                return NO;
+            };
+            slot = opaque(second.cast());
+            search!(slot, is_it!(), else { return NO });
+        });
     }
     // SAFETY: the packed counter of the slot.
-    let full = add(unsafe { &raw mut (*slot).packed }, usual, increment);
-    if full { get!(usual, word) } else { COUNTED }
+    count(ctx, usual, unsafe { &raw mut (*slot).packed }).into_number()
 }
 
 /// What an IPv4 packet needs of `cpu` in the generation that `word` names, and every packet's totals on the short way.
@@ -386,18 +417,26 @@ fn super_packet(ctx: &TcContext, usual: *mut Usual) -> u64 {
     packets * PACKET + bytes
 }
 
-/// Adds to a slot and to what was seen and counted. True: one of them is full.
+/// Counts a packet in a slot.
 ///
 /// Plain additions: no other run of the program can interrupt this one on its CPU, as the egress hook is called with bottom
 /// halves disabled (`__dev_queue_xmit()`, net/core/dev.c), and no other CPU writes here.
 #[inline(always)]
-fn add(packed: *mut u64, usual: *mut Usual, increment: u64) -> bool {
+fn count(ctx: &TcContext, usual: *mut Usual, packed: *mut u64) -> Done {
+    let increment = increment(ctx, usual);
+    if increment == 0 {
+        return Done::No;
+    }
     // SAFETY: the callers' pointers into map values.
-    unsafe {
+    let any = unsafe {
         let sum = packed.read_volatile() + increment;
         packed.write_volatile(sum);
-        let total = add_two(&raw mut (*usual).counted, &raw mut (*usual).seen, increment);
-        (sum | total) & FULL != 0
+        sum | add_two(&raw mut (*usual).counted, &raw mut (*usual).seen, increment)
+    };
+    if any & FULL != 0 {
+        Done::Full(get!(usual, word))
+    } else {
+        Done::Counted
     }
 }
 

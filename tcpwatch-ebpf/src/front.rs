@@ -5,7 +5,8 @@
 use core::mem::MaybeUninit;
 
 use tcpwatch_common::front::{
-    BANNED, Cpu, FULL, IN_USE, Lane, Opened, SOURCE_NUMBERS, SOURCE_SHIFT, Slot4, Slot6, set4, set6,
+    BANNED, Cpu, FULL, IN_USE, Lane, Opened, SOURCE_NUMBERS, SOURCE_SHIFT, Slot4, Slot6, WAYS, folded, set,
+    slot4, slot6,
 };
 
 use crate::bell;
@@ -17,7 +18,10 @@ use crate::parse::{Key, MAPPED};
 pub struct Spot {
     /// IPv4: the slot's key alone. IPv6: address and tag.
     key: [u64; 3],
-    index: u32,
+    /// The sets that may have it. It is in the other only where the first was full when it came.
+    sets: [u32; 2],
+    /// The slot of the first set that is looked at first.
+    way: u32,
     is_ipv4: bool,
 }
 
@@ -43,6 +47,9 @@ pub struct Contents {
     pub packed: u64,
     pub opened: Opened,
 }
+
+/// Not the number of a slot in its set.
+const NO_WAY: u32 = WAYS as u32;
 
 /// Not in the low bits of any difference between keys.
 const ELSEWHERE: u64 = 1;
@@ -80,6 +87,7 @@ macro_rules! operations {
     ($family:ident, $table:ident, $opened:ident, $words:literal, $free:expr, $difference:expr, $banned:expr, $copy:expr, $write:expr) => {
         mod $family {
             use super::*;
+
             #[inline(never)]
             pub fn visit(index: u32, key: &[u64; 3], increment: u64, opens: u64) -> u32 {
                 let mut answer = NO_ROOM;
@@ -106,10 +114,18 @@ macro_rules! operations {
                 answer
             }
 
+            /// Takes the slot with this number among all, or another one of its set that is free.
             #[inline(never)]
-            pub fn claim(index: u32, key: &[u64; 3], verdict: u64, increment: u64, opens: u64) -> u32 {
+            pub fn claim(number: u64, key: &[u64; 3], verdict: u64, increment: u64, opens: u64) -> u32 {
+                let (index, first) = ((number / WAYS as u64) as u32, number as u32 % WAYS as u32);
+                let mut chosen = NO_WAY;
                 each!($table[index], |slot, way| {
-                    if $free(slot) {
+                    if $free(slot) && (chosen == NO_WAY || first == way as u32) {
+                        chosen = way as u32;
+                    }
+                });
+                each!($table[index], |slot, way| {
+                    if chosen == way as u32 {
                         $write(slot, key, verdict);
                         // SAFETY: this CPU's own slot.
                         unsafe { (&raw mut (*slot).packed).write_volatile(increment) };
@@ -316,29 +332,54 @@ impl Spot {
             let destination = u64::from(u32::from_be(key.destination[3]));
             let key = destination | u64::from(source) << SOURCE_SHIFT | IN_USE;
             let key = key ^ get!(cpu, secret);
-            return Self {
-                // Not zero, for which the compiler would call a function, see `Contents::nothing`. Nobody reads them.
-                key: [key, tag, tag],
-                index: set4(word, get!(cpu, multiplier), key),
-                is_ipv4: true,
-            };
+            let numbers = [
+                slot4(word, get!(cpu, multiplier), key),
+                slot4(word, get!(cpu, second), key),
+            ];
+            // The others are not zero, for which the compiler would call a function, see `Contents::nothing`. Nobody reads them.
+            return Self::at(word, [key, tag, tag], numbers, true);
         }
         let destination = key.destination_words();
-        let multipliers = [get!(cpu, multipliers6[0]), get!(cpu, multipliers6[1])];
+        let folded = folded(get!(cpu, multipliers6[0]), destination, tag);
+        let numbers = [
+            slot6(word, get!(cpu, multipliers6[1]), folded),
+            slot6(word, get!(cpu, second), folded),
+        ];
+        Self::at(word, [destination[0], destination[1], tag], numbers, false)
+    }
+
+    /// In the region that `word` names, by the numbers of the slots that its hashes give.
+    #[inline(always)]
+    const fn at(word: u64, key: [u64; 3], numbers: [u64; 2], is_ipv4: bool) -> Self {
         Self {
-            key: [destination[0], destination[1], tag],
-            index: set6(word, multipliers, destination, tag),
-            is_ipv4: false,
+            key,
+            sets: [set(word, numbers[0]), set(word, numbers[1])],
+            way: numbers[0] as u32 % WAYS as u32,
+            is_ipv4,
         }
     }
 
     /// Adds to the destination, if it has a slot.
     #[inline(always)]
     pub fn visit(&self, increment: u64, opens: u64) -> u32 {
+        let [first, second] = self.sets;
+        let found = self.visit_one(first, increment, opens);
+        if found < ROOM {
+            return found;
+        }
+        // It may be in the second also where the first has room by now.
+        match self.visit_one(second, increment, opens) {
+            NO_ROOM => found,
+            answer => answer,
+        }
+    }
+
+    #[inline(always)]
+    fn visit_one(&self, set: u32, increment: u64, opens: u64) -> u32 {
         if self.is_ipv4 {
-            v4::visit(self.index, &self.key, increment, opens)
+            v4::visit(set, &self.key, increment, opens)
         } else {
-            v6::visit(self.index, &self.key, increment, opens)
+            v6::visit(set, &self.key, increment, opens)
         }
     }
 
@@ -346,31 +387,39 @@ impl Spot {
     #[inline(always)]
     pub fn claim(&self, lane: *mut Lane, banned: bool, increment: u64, opens: u64) -> bool {
         let verdict = if banned { BANNED } else { 0 };
-        // SAFETY: this CPU's own totals.
-        unsafe {
-            if self.is_ipv4 {
-                let claimed = v4::claim(self.index, &self.key, verdict, increment, opens) != 0;
-                if claimed {
+        let [first, second] = self.sets.map(|set| u64::from(set) * WAYS as u64);
+        let claimed = self.claim_one(first + u64::from(self.way), verdict, increment, opens)
+            || self.claim_one(second, verdict, increment, opens);
+        if claimed {
+            // Each family by a constant: a pointer that moves by a variable is one that the verifier may not know.
+            // SAFETY: this CPU's own totals.
+            unsafe {
+                if self.is_ipv4 {
                     take_note(lane, 0);
-                }
-                claimed
-            } else {
-                let claimed = v6::claim(self.index, &self.key, verdict, increment, opens) != 0;
-                if claimed {
+                } else {
                     take_note(lane, 1);
                 }
-                claimed
             }
+        }
+        claimed
+    }
+
+    #[inline(always)]
+    fn claim_one(&self, number: u64, verdict: u64, increment: u64, opens: u64) -> bool {
+        if self.is_ipv4 {
+            v4::claim(number, &self.key, verdict, increment, opens) != 0
+        } else {
+            v6::claim(number, &self.key, verdict, increment, opens) != 0
         }
     }
 
-    /// Copies the slot of the same set that has the fewest packets.
+    /// Copies the slot of the first set that has the fewest packets.
     #[inline(always)]
     pub fn smallest(&self, cpu: *mut Cpu, into: &mut Contents) -> bool {
         if self.is_ipv4 {
-            v4::smallest(self.index, get!(cpu, secret), into) != 0
+            v4::smallest(self.sets[0], get!(cpu, secret), into) != 0
         } else {
-            v6::smallest(self.index, 0, into) != 0
+            v6::smallest(self.sets[0], 0, into) != 0
         }
     }
 
@@ -378,9 +427,9 @@ impl Spot {
     #[inline(always)]
     pub fn opened(&self, victim: &mut Contents) -> bool {
         if self.is_ipv4 {
-            v4::opened(self.index, victim) != 0
+            v4::opened(self.sets[0], victim) != 0
         } else {
-            v6::opened(self.index, victim) != 0
+            v6::opened(self.sets[0], victim) != 0
         }
     }
 
@@ -388,19 +437,28 @@ impl Spot {
     #[inline(always)]
     pub fn release(&self, victim: &Contents) -> bool {
         if self.is_ipv4 {
-            v4::release(self.index, &victim.key) != 0
+            v4::release(self.sets[0], &victim.key) != 0
         } else {
-            v6::release(self.index, &victim.key) != 0
+            v6::release(self.sets[0], &victim.key) != 0
         }
     }
 
     /// Empties the destination's counter, if it is full.
     #[inline(always)]
     pub fn take(&self, into: &mut Contents) -> u32 {
+        let [first, second] = self.sets;
+        match self.take_one(first, into) {
+            NO_ROOM => self.take_one(second, into),
+            answer => answer,
+        }
+    }
+
+    #[inline(always)]
+    fn take_one(&self, set: u32, into: &mut Contents) -> u32 {
         if self.is_ipv4 {
-            v4::take(self.index, &self.key, into)
+            v4::take(set, &self.key, into)
         } else {
-            v6::take(self.index, &self.key, into)
+            v6::take(set, &self.key, into)
         }
     }
 

@@ -113,6 +113,12 @@ pub const fn opens_tcp(flags: u8) -> bool {
     flags & (SYN | ACK) == SYN
 }
 
+/// Whether a UDP payload that begins so may have QUIC's long header.
+#[inline(always)]
+pub const fn is_long(first: u8) -> bool {
+    first & 0x80 != 0
+}
+
 /// Whether a UDP payload that begins so is an Initial: long header, its type, and a version that has that type (RFC 9000 section
 /// 17.2.2, RFC 9369 section 3.2). `version` as it lies in the packet.
 #[inline(always)]

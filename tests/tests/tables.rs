@@ -11,6 +11,7 @@ use tcpwatch::kernel::capacity::Capacity;
 use tcpwatch::kernel::load::load_on;
 use tcpwatch::kernel::policy::{PolicySet, to_ip};
 use tcpwatch::tally::Drained;
+use tcpwatch_common::front::Lane;
 use tcpwatch_common::{Counts, Outcome};
 use tcpwatch_tests::command;
 use tcpwatch_tests::counter::{Counter, LOOPBACK, Skb, policy};
@@ -113,6 +114,44 @@ fn what_finds_its_set_full_is_counted_in_the_spill() {
         // Every destination is in one place: in the 64 slots, or behind them.
         assert_eq!(taken - evicted + spilled, 200);
         assert!(taken - evicted <= 64 && evicted > 0, "{taken}, {evicted}");
+    }
+}
+
+#[test]
+fn a_destination_whose_first_set_is_full_has_a_slot_in_its_second() {
+    /// Two for each three slots that are in use at the beginning.
+    const DESTINATIONS: u32 = 1_365;
+    pin(0);
+    for is_ipv4 in [true, false] {
+        let large = Capacity {
+            slots: Some(4_096),
+            ..smallest(1_024)
+        };
+        let mut counter = Counter::with(large, own_policy());
+        // The short way knows the source that a drain has found.
+        for _ in 0..2 {
+            send(&mut counter, &to(0, is_ipv4), 1);
+            drain(&mut counter);
+        }
+        for _ in 0..2 {
+            for n in 0..DESTINATIONS {
+                send(&mut counter, &to(n, is_ipv4), 1);
+            }
+        }
+        let drained = drain(&mut counter);
+        assert_eq!(drained.totals.seen.packets, u64::from(2 * DESTINATIONS));
+        let lanes = counter.tables().last();
+        let sum = |of: fn(&Lane) -> u64| lanes.iter().map(of).sum::<u64>();
+        // With one set for each, one in twelve would find it full; with two, it is one in sixty.
+        let spilled = sum(|lane| lane.spilled);
+        assert!(spilled <= u64::from(DESTINATIONS / 25), "{spilled} in the spill");
+        // The second time, all that have a slot take the short way, whichever set it is in: the totals here are the long way's.
+        let again = sum(|lane| lane.seen.packets) - u64::from(DESTINATIONS);
+        let without = sum(|lane| lane.missed + lane.evicted);
+        assert!(
+            again <= without,
+            "{again} of them on the long way, {without} without a slot"
+        );
     }
 }
 

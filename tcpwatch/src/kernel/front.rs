@@ -8,8 +8,8 @@ use std::os::fd::BorrowedFd;
 
 use aya::Ebpf;
 use tcpwatch_common::front::{
-    BANNED, Cpu, IN_USE, Lane, NO_REGION, ODD, OpenedSet, SHIFT_AT, SOURCE_SHIFT, Set4, Set6, Usual, Usual6,
-    WAYS, unpack,
+    BANNED, Cpu, IN_USE, Lane, NO_REGION, OpenedSet, SOURCE_SHIFT, Set4, Set6, Usual, Usual6, WAYS, bits,
+    unpack, word,
 };
 use tcpwatch_common::names::Sampling;
 use tcpwatch_common::ports::{ALL_GROUPS, GROUPS, PortGroup, group};
@@ -109,7 +109,7 @@ impl Front {
         let usual = table.copy(0).usual;
         let mut front = Self::over(table, layout, 0, descriptor)?;
         front.secret = front.cpus.copy(0).secret;
-        front.bits = usual.map(|usual| shifted(usual.word).unwrap_or_default());
+        front.bits = usual.map(|usual| bits(usual.word).unwrap_or_default());
         Ok(front)
     }
 
@@ -140,7 +140,7 @@ impl Front {
 
     fn keep_secrets(&mut self) -> io::Result<()> {
         let [secret, one, other] = random()?;
-        let multiplier = multiplier::choose(|| random().map(|[number]| number))?;
+        let [multiplier, second] = multiplier::choose(|| random().map(|[number]| number))?;
         // Nothing but destination and source is hidden: the two bits above stay readable.
         self.secret = secret & !(IN_USE | BANNED);
         for cpu in 0..self.layout.cpus as usize {
@@ -149,6 +149,7 @@ impl Front {
             unsafe {
                 (*cpu).secret = self.secret;
                 (*cpu).multiplier = multiplier;
+                (*cpu).second = second;
                 (*cpu).multipliers6 = [one | 1, other | 1];
             }
         }
@@ -232,8 +233,6 @@ impl Front {
         unsafe { (*first).epochs[to.index()] = self.flips };
         let bits = self.sizing.bits();
         self.bits[to.index()] = bits;
-        let odd = if to == Generation::Odd { ODD } else { 0 };
-        let shift = u64::from(u64::BITS - bits) << SHIFT_AT;
         for cpu in 0..self.layout.cpus {
             let position = self.layout.with_region.iter().position(|with| *with == cpu);
             let first = match position {
@@ -241,7 +240,7 @@ impl Front {
                 Some(position) => self.layout.region(position, to),
                 None => NO_REGION,
             };
-            let word = odd | shift | u64::from(first);
+            let word = word(to == Generation::Odd, bits, first);
             // At each quarter of the slots, as long as there can be more.
             let front_step = if bits < self.layout.bits {
                 (1 << bits) - 1
@@ -416,13 +415,6 @@ impl Front {
 
 fn mapped<T: Element>(map: BorrowedFd<'_>, name: &'static str, len: u32) -> Result<Shared<T>, TableError> {
     Shared::map(map, len as usize).map_err(call_error("map the table into memory", name))
-}
-
-/// Sets of the region that a word names, as a power of two; none: no word.
-fn shifted(word: u64) -> Option<u32> {
-    u64::BITS
-        .checked_sub((word >> SHIFT_AT) as u32 & 63)
-        .filter(|bits| *bits < u64::BITS)
 }
 
 /// So that all CPUs together wake the daemon some eight times before the spill is full, as bits.

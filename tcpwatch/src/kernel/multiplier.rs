@@ -1,10 +1,10 @@
-//! The secret multiplier of the IPv4 hash. Pure.
+//! The secret multipliers of the hashes that choose an IPv4 destination's two sets. Pure.
 //!
 //! A hash that is one multiplication meets any two keys with no more than twice chance's probability, whoever chose them. But
 //! addresses that follow one another are multiples of one step, and some multipliers turn those into few sets: of these, none
-//! is taken. It costs three bits of the secret.
+//! is taken. It costs some five bits of the secret.
 
-use tcpwatch_common::front::{SHIFT_AT, WAYS, set4};
+use tcpwatch_common::front::{WAYS, set, slot4, word};
 
 /// How far neighbours among destinations are apart: hosts of a network, networks of a provider, providers.
 const STEPS: [u64; 3] = [1, 1 << 8, 1 << 16];
@@ -12,57 +12,69 @@ const STEPS: [u64; 3] = [1, 1 << 8, 1 << 16];
 /// Sizes of a table in sets, as powers of two. In a larger one, so many neighbours are no ordinary traffic.
 const BITS: std::ops::RangeInclusive<u32> = 4..=13;
 
-/// Neighbours for each set: about as many as destinations are when the table is as full as it gets.
-const LOAD: usize = 2;
+/// Neighbours for three sets: as many as destinations are when the table is as full as it gets.
+const NEIGHBOURS_OF_THREE: usize = 8;
 
-/// One in so many neighbours may find its set full. Of addresses without any order it is one in 27.
-const MISSES: usize = 10;
+/// One in so many neighbours may find both its sets full. Of addresses without any order it is one in 60.
+const MISSES: usize = 50;
 
-/// Multipliers that are tried. One in eight is good, so the last is hardly ever reached, and it is only slower.
-const TRIES: usize = 200;
+/// One in so many neighbours may find its first set full. Of addresses without any order it is one in 13.
+const SECONDS: usize = 10;
 
-/// A multiplier out of random numbers: odd, and one that spreads neighbours.
+/// Pairs of multipliers that are tried. One in thirty is good, so the last is hardly ever reached, and it is only slower.
+const TRIES: usize = 300;
+
+/// What the keys are multiplied by, for the first and the second set of a destination: random numbers, odd, that spread neighbours.
 ///
 /// # Errors
 /// There are no random numbers.
-pub fn choose<E>(mut random: impl FnMut() -> Result<u64, E>) -> Result<u64, E> {
-    let mut multiplier = random()? | 1;
+pub fn choose<E>(mut random: impl FnMut() -> Result<u64, E>) -> Result<[u64; 2], E> {
+    let mut pair = || Ok([random()? | 1, random()? | 1]);
+    let mut multipliers = pair()?;
     for _ in 0..TRIES {
-        if spreads(multiplier) {
+        if spread(multipliers) {
             break;
         }
-        multiplier = random()? | 1;
+        multipliers = pair()?;
     }
-    Ok(multiplier)
+    Ok(multipliers)
 }
 
 /// Whether neighbours, however far apart and in a table of whatever size, find room.
-fn spreads(multiplier: u64) -> bool {
+fn spread(multipliers: [u64; 2]) -> bool {
     STEPS
         .iter()
-        .all(|step| BITS.clone().all(|bits| finds_room(multiplier, *step, bits)))
+        .all(|step| BITS.clone().all(|bits| find_room(multipliers, *step, bits)))
 }
 
-fn finds_room(multiplier: u64, step: u64, bits: u32) -> bool {
-    let word = u64::from(u64::BITS - bits) << SHIFT_AT;
-    let neighbours = LOAD << bits;
-    let mut sets = vec![0_usize; 1 << bits];
-    let mut missed = 0;
+fn find_room(multipliers: [u64; 2], step: u64, bits: u32) -> bool {
+    let word = word(false, bits, 0);
+    let neighbours = (NEIGHBOURS_OF_THREE << bits) / 3;
+    let mut taken = vec![0_usize; 1 << bits];
+    // How many find their first set full, and both.
+    let mut full = [0; 2];
     for n in 0..neighbours as u64 {
-        let set = &mut sets[set4(word, multiplier, n * step) as usize];
-        *set += 1;
-        missed += usize::from(*set > WAYS);
+        for (multiplier, full) in multipliers.into_iter().zip(&mut full) {
+            let set = &mut taken[set(word, slot4(word, multiplier, n * step)) as usize];
+            if *set < WAYS {
+                *set += 1;
+                break;
+            }
+            *full += 1;
+        }
     }
-    missed * MISSES <= neighbours
+    full[0] * SECONDS <= neighbours && full[1] * MISSES <= neighbours
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
     /// xorshift64*.
     fn numbers() -> impl FnMut() -> Result<u64, ()> {
-        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut state = GOLDEN;
         move || {
             state ^= state >> 12;
             state ^= state << 25;
@@ -72,23 +84,28 @@ mod tests {
     }
 
     #[test]
-    fn a_multiplier_that_maps_neighbours_to_few_sets_is_not_taken() {
+    fn multipliers_that_map_neighbours_to_few_sets_are_not_taken() {
         // 2^64 / 3 and little more: every third neighbour in the same set.
-        assert!(!finds_room(0x5555_5555_5555_5557, 1, 8));
+        const THIRDS: u64 = 0x5555_5555_5555_5557;
+        assert!(find_room([GOLDEN, GOLDEN], 1, 8));
+        assert!(!find_room([THIRDS, GOLDEN], 1, 8));
         // 1: all of them in the first set.
-        let mut bad_first = [1, 0x5555_5555_5555_5557, 0x9e37_79b9_7f4a_7c15].into_iter();
-        let chosen = choose(|| bad_first.next().ok_or(())).unwrap();
-        assert_eq!(chosen, 0x9e37_79b9_7f4a_7c15);
+        assert!(!find_room([1, 1], 1, 8));
+        let good = choose(numbers()).unwrap();
+        let mut bad_first = [1, 1, THIRDS, GOLDEN].into_iter().chain(good);
+        assert_eq!(choose(|| bad_first.next().ok_or(())).unwrap(), good);
     }
 
     #[test]
-    fn enough_multipliers_are_good_and_a_chosen_one_spreads_neighbours_at_every_size() {
+    fn enough_pairs_are_good_and_a_chosen_one_spreads_neighbours_at_every_size() {
         let mut random = numbers();
-        let good = (0..200).filter(|_| spreads(random().unwrap() | 1)).count();
-        assert!((10..200).contains(&good), "{good} of 200 are good");
+        let good = (0..500)
+            .filter(|_| spread([random().unwrap() | 1, random().unwrap() | 1]))
+            .count();
+        assert!((5..100).contains(&good), "{good} of 500 are good");
         for _ in 0..20 {
-            let multiplier = choose(&mut random).unwrap();
-            assert!(multiplier % 2 == 1 && spreads(multiplier));
+            let multipliers = choose(&mut random).unwrap();
+            assert!(multipliers.iter().all(|of| of % 2 == 1) && spread(multipliers));
         }
     }
 }
