@@ -62,12 +62,10 @@ impl Capacity {
     }
 }
 
-/// Sets in use at the beginning: 2^10, with 4,096 slots.
-const FIRST_BITS: u32 = 10;
+/// Sets in use at the beginning: 2^9, with 2,048 slots.
+const FIRST_BITS: u32 = 9;
 /// The fewest: 2^5.
 const FEWEST_BITS: u32 = 5;
-/// Up to which size there is room to spare: 2^11, with 8,192 slots in 128 KB.
-const SMALL_BITS: u32 = 11;
 /// Drains in a row that must have left most of the table empty before it is made smaller.
 const CALM: u32 = 4;
 
@@ -99,12 +97,9 @@ impl Sizing {
     pub fn note(&mut self, destinations: u64) {
         let sets = |slots: u64| slots.div_ceil(WAYS as u64).next_power_of_two().ilog2();
         let destinations = destinations.min(u64::from(MOST_SLOTS));
-        // Two and a half slots for each, with which one destination in a hundred finds its set full, as long as that is small
-        // beside a CPU's own cache. Else what is touched costs more than what spills: little over one and a half.
-        let roomy = sets((destinations * 5).div_ceil(2)).min(SMALL_BITS);
-        let bits = sets((destinations * 8).div_ceil(5))
-            .max(roomy)
-            .clamp(FEWEST_BITS.min(self.most), self.most);
+        // One and a half slots for each at least, with which one destination in fifty finds both its sets full. More would take more
+        // pages and lines of the caches, which costs the others more.
+        let bits = sets((destinations * 3).div_ceil(2)).clamp(FEWEST_BITS.min(self.most), self.most);
         if bits >= self.bits {
             self.bits = bits;
             self.calm = 0;
@@ -202,9 +197,11 @@ mod tests {
     #[test]
     fn the_table_grows_at_once_and_shrinks_slowly() {
         let mut sizing = Sizing::new(15);
+        assert_eq!(sizing.bits(), 9);
+        sizing.note(1_365);
+        assert_eq!(sizing.bits(), 9);
+        sizing.note(1_366);
         assert_eq!(sizing.bits(), 10);
-        sizing.note(2_000);
-        assert_eq!(sizing.bits(), 11);
         sizing.note(10_000);
         assert_eq!(sizing.bits(), 12);
         sizing.note(1_000_000);

@@ -407,7 +407,7 @@ impl Front {
             fill.spilled += lane.spilled;
             let used = lane.taken[0].max(lane.taken[1]);
             fill.taken = fill.taken.max(used);
-            fill.cramped |= bits < self.layout.bits && used * 2 >= slots;
+            fill.cramped |= bits < self.layout.bits && used * 4 >= slots * 3;
         }
         fill
     }
