@@ -60,7 +60,8 @@ impl Done {
 }
 
 /// Keeps the compiler from knowing where a pointer comes from. Else it would join two pointers into one that moves by a
-/// variable, which the verifier allows only with CAP_PERFMON.
+/// variable. Without CAP_PERFMON the verifier refuses one whose bounds depend on the way there, and follows each addition of a
+/// variable twice: there are few of them.
 #[inline(always)]
 #[expect(
     clippy::pointers_in_nomem_asm_block,

@@ -391,7 +391,7 @@ impl Spot {
         let claimed = self.claim_one(first + u64::from(self.way), verdict, increment, opens)
             || self.claim_one(second, verdict, increment, opens);
         if claimed {
-            // Each family by a constant: a pointer that moves by a variable is one that the verifier may not know.
+            // Each family by a constant, see `opaque`.
             // SAFETY: this CPU's own totals.
             unsafe {
                 if self.is_ipv4 {
