@@ -125,10 +125,11 @@ pub const fn bits(word: u64) -> Option<u32> {
     }
 }
 
-/// The slot of an IPv4 destination in the region that `word` names. With [`Cpu::multiplier`] the one that is looked at first; with
-/// [`Cpu::second`] one of the other set, of which only the set is meant.
+/// The slot of an IPv4 key, or of what of an IPv6 destination is hashed ([`folded`]), in the region that `word` names. With
+/// [`Cpu::multiplier`], for IPv6 the second of [`Cpu::multipliers6`], the one that is looked at first; with [`Cpu::second`] one of the
+/// other set, of which only the set is meant.
 #[inline(always)]
-pub const fn slot4(word: u64, multiplier: u64, key: u64) -> u64 {
+pub const fn slot_number(word: u64, multiplier: u64, key: u64) -> u64 {
     // Multiply-shift (Dietzfelbinger et al. 1997): for a secret odd multiplier, two keys meet with at most twice the
     // probability of chance, whichever they are.
     key.wrapping_mul(multiplier) >> shift(word)
@@ -140,13 +141,6 @@ pub const fn folded(multiplier: u64, destination: [u64; 2], tag: u64) -> u64 {
     let high = (destination[0] ^ tag).wrapping_mul(multiplier);
     // Folded, or addresses that differ in the uppermost bits of both halves only would meet whatever the multipliers.
     (high ^ (high >> 32)).wrapping_add(destination[1])
-}
-
-/// The slot of an IPv6 destination, which is `folded`. `multiplier` is the second of [`Cpu::multipliers6`], or [`Cpu::second`], as for
-/// [`slot4`].
-#[inline(always)]
-pub const fn slot6(word: u64, multiplier: u64, folded: u64) -> u64 {
-    folded.wrapping_mul(multiplier) >> shift(word)
 }
 
 /// The set of a slot of the region that `word` names, among all sets.
@@ -282,9 +276,9 @@ mod tests {
         let sets = 96..128;
         for n in 0..10_000_u64 {
             let key = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            assert!(sets.contains(&set(word, slot4(word, 0xd6e8_feb8_6659_fd93, key))));
+            assert!(sets.contains(&set(word, slot_number(word, 0xd6e8_feb8_6659_fd93, key))));
             let folded = folded(3, [n, key], IN_USE);
-            assert!(sets.contains(&set(word, slot6(word, 0xd6e8_feb8_6659_fd93, folded))));
+            assert!(sets.contains(&set(word, slot_number(word, 0xd6e8_feb8_6659_fd93, folded))));
         }
     }
 
@@ -304,7 +298,7 @@ mod tests {
         let mut met = [0_u32; 1024];
         for n in 0..4096_u64 {
             let folded = folded(0xd6e8_feb8_6659_fd93, [n << 58, (n >> 6) << 58], IN_USE);
-            met[set(word, slot6(word, 0x9e37_79b9_7f4a_7c15, folded)) as usize] += 1;
+            met[set(word, slot_number(word, 0x9e37_79b9_7f4a_7c15, folded)) as usize] += 1;
         }
         assert!(met.iter().all(|n| *n < 32), "{:?}", met.iter().max());
     }

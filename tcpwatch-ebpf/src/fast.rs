@@ -11,7 +11,7 @@ use aya_ebpf::programs::TcContext;
 use network_types::eth::{EthHdr, EtherType};
 use network_types::ip::{IpProto, Ipv4Hdr, Ipv6Hdr};
 use tcpwatch_common::front::{
-    Cpu, FULL, Lane, MOST_BYTES, PACKET, Slot4, Slot6, Usual, WAYS, folded, set, slot4, slot6,
+    Cpu, FULL, Lane, MOST_BYTES, PACKET, Slot4, Slot6, Usual, WAYS, folded, set, slot_number,
 };
 use tcpwatch_common::ports::{bit, group};
 use tcpwatch_common::{GENERATIONS, POLICY_ANSWERS, POLICY_DNS, POLICY_SERVED, POLICY_TLS};
@@ -252,7 +252,7 @@ fn ipv4(ctx: &TcContext, cpu: *mut Cpu, header: usize) -> Done {
         Verdict::Look => return Done::No,
     }
     let key = get!(usual, key4) ^ u64::from(u32::from_be(destination));
-    let number = slot4(word, get!(cpu, multiplier), key);
+    let number = slot_number(word, get!(cpu, multiplier), key);
     let Some(set) = FRONT4.get_ptr_mut(set(word, number)) else {
         return Done::No;
     };
@@ -270,12 +270,12 @@ fn ipv4(ctx: &TcContext, cpu: *mut Cpu, header: usize) -> Done {
 /// A function of its own: what is in between on the usual way costs it time.
 #[inline(never)]
 fn ipv4_elsewhere(ctx: &TcContext, cpu: *mut Cpu, word: u64, key: u64) -> u64 {
-    let Some(first) = FRONT4.get_ptr_mut(set(word, slot4(word, get!(cpu, multiplier), key))) else {
+    let Some(first) = FRONT4.get_ptr_mut(set(word, slot_number(word, get!(cpu, multiplier), key))) else {
         return NO;
     };
     let mut slot: *mut Slot4 = opaque(first.cast());
     search!(slot, get!(slot, key) == key, else {
-        let Some(second) = FRONT4.get_ptr_mut(set(word, slot4(word, get!(cpu, second), key))) else {
+        let Some(second) = FRONT4.get_ptr_mut(set(word, slot_number(word, get!(cpu, second), key))) else {
             return NO;
         };
         slot = opaque(second.cast());
@@ -338,7 +338,7 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> u64 {
     ];
     let tag = get!(usual6, tag);
     let folded = folded(get!(cpu, multipliers6[0]), to, tag);
-    let number = slot6(word, get!(cpu, multipliers6[1]), folded);
+    let number = slot_number(word, get!(cpu, multipliers6[1]), folded);
     let Some(first) = FRONT6.get_ptr_mut(set(word, number)) else {
         return NO;
     };
@@ -354,7 +354,7 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> u64 {
     if !is_it!() {
         slot = opaque(first.cast());
         search!(slot, is_it!(), else {
-            let number = slot6(word, get!(cpu, second), folded);
+            let number = slot_number(word, get!(cpu, second), folded);
             let Some(second) = FRONT6.get_ptr_mut(set(word, number)) else {
                 return NO;
             };

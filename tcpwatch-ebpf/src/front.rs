@@ -6,7 +6,7 @@ use core::mem::MaybeUninit;
 
 use tcpwatch_common::front::{
     BANNED, Cpu, FULL, IN_USE, Lane, Opened, SOURCE_NUMBERS, SOURCE_SHIFT, Slot4, Slot6, WAYS, folded, set,
-    slot4, slot6,
+    slot_number,
 };
 
 use crate::bell;
@@ -333,8 +333,8 @@ impl Spot {
             let key = destination | u64::from(source) << SOURCE_SHIFT | IN_USE;
             let key = key ^ get!(cpu, secret);
             let numbers = [
-                slot4(word, get!(cpu, multiplier), key),
-                slot4(word, get!(cpu, second), key),
+                slot_number(word, get!(cpu, multiplier), key),
+                slot_number(word, get!(cpu, second), key),
             ];
             // The others are not zero, for which the compiler would call a function, see `Contents::nothing`. Nobody reads them.
             return Self::at(word, [key, tag, tag], numbers, true);
@@ -342,8 +342,8 @@ impl Spot {
         let destination = key.destination_words();
         let folded = folded(get!(cpu, multipliers6[0]), destination, tag);
         let numbers = [
-            slot6(word, get!(cpu, multipliers6[1]), folded),
-            slot6(word, get!(cpu, second), folded),
+            slot_number(word, get!(cpu, multipliers6[1]), folded),
+            slot_number(word, get!(cpu, second), folded),
         ];
         Self::at(word, [destination[0], destination[1], tag], numbers, false)
     }

@@ -97,7 +97,7 @@ impl Sizing {
     pub fn note(&mut self, destinations: u64) {
         let sets = |slots: u64| slots.div_ceil(WAYS as u64).next_power_of_two().ilog2();
         let destinations = destinations.min(u64::from(MOST_SLOTS));
-        // One and a half slots for each at least, with which one destination in fifty finds both its sets full. More would take more
+        // One and a half slots for each at least, with which one destination in sixty finds both its sets full. More would take more
         // pages and lines of the caches, which costs the others more.
         let bits = sets((destinations * 3).div_ceil(2)).clamp(FEWEST_BITS.min(self.most), self.most);
         if bits >= self.bits {

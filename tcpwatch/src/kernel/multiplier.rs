@@ -4,7 +4,7 @@
 //! addresses that follow one another are multiples of one step, and some multipliers turn those into few sets: of these, none
 //! is taken. It costs some five bits of the secret.
 
-use tcpwatch_common::front::{WAYS, set, slot4, word};
+use tcpwatch_common::front::{WAYS, set, slot_number, word};
 
 /// How far neighbours among destinations are apart: hosts of a network, networks of a provider, providers.
 const STEPS: [u64; 3] = [1, 1 << 8, 1 << 16];
@@ -55,7 +55,7 @@ fn find_room(multipliers: [u64; 2], step: u64, bits: u32) -> bool {
     let mut full = [0; 2];
     for n in 0..neighbours as u64 {
         for (multiplier, full) in multipliers.into_iter().zip(&mut full) {
-            let set = &mut taken[set(word, slot4(word, multiplier, n * step)) as usize];
+            let set = &mut taken[set(word, slot_number(word, multiplier, n * step)) as usize];
             if *set < WAYS {
                 *set += 1;
                 break;
