@@ -7,7 +7,7 @@
 use crate::names::Sampling;
 use crate::{Counts, GENERATIONS, OUTCOMES};
 
-/// Slots of a set. Four for IPv4 fill one cache line.
+/// Slots of a set. Four of IPv4 fill half a cache line.
 pub const WAYS: usize = 4;
 
 /// One packet in a packed counter: packets in the upper 24 bits, bytes in the lower 40.
@@ -28,28 +28,64 @@ pub const fn unpack(packed: u64) -> Counts {
     }
 }
 
-/// Where a source's number lies in the key of an IPv4 slot; the destination is below it.
-pub const SOURCE_SHIFT: u32 = 32;
+/// Set in every slot that is taken, so that none is zero.
+pub const IN_USE: u64 = 1 << 32;
+/// Set in a slot whose destination is counted for the source that has most packets of its family. Such a slot counts itself, above
+/// this bit; where it is not set, the number of its source is there.
+pub const USUAL: u64 = 1 << 33;
+/// Set in the slot of a banned destination, which is none of [`USUAL`].
+pub const BANNED: u64 = 1 << 63;
+/// Where a source's number lies in a slot; for IPv4, the destination is below all of this.
+pub const SOURCE_SHIFT: u32 = 34;
 /// Numbers of sources are smaller. Sources that have none are counted in the spill table only.
 pub const SOURCE_NUMBERS: u32 = 4096;
-/// Set in the key of every slot in use, so that none is zero.
-pub const IN_USE: u64 = 1 << 62;
-/// Set in the key of a banned destination's slot.
-pub const BANNED: u64 = 1 << 63;
-const _: () = assert!((SOURCE_NUMBERS as u64) << SOURCE_SHIFT < IN_USE);
+const _: () = assert!((SOURCE_NUMBERS as u64) << SOURCE_SHIFT < BANNED);
 
-/// An IPv4 destination. All zero: free.
-#[repr(C, align(16))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Slot4 {
-    /// Destination in host order, number of the source, [`IN_USE`] and [`BANNED`], all exclusive-or the CPU's `secret`.
-    pub key: u64,
-    /// Packed counter.
-    pub packed: u64,
+/// What says which destination a slot of [`USUAL`] has; the rest of it counts.
+pub const NAMED: u64 = (1 << SOURCE_SHIFT) - 1;
+/// Where the bytes lie that a slot of [`USUAL`] has counted: 22 bits.
+const BYTES_AT: u32 = SOURCE_SHIFT;
+/// Where its packets lie: 7 bits, and [`CARRY`].
+const PACKETS_AT: u32 = BYTES_AT + 22;
+/// Set in a slot of [`USUAL`] whose counts must be carried to [`Beside::packed`]: 2^7 packets. The uppermost bit, as [`FULL`].
+pub const CARRY: u64 = 1 << 63;
+/// As many packets at most are added to a slot of [`USUAL`] at once.
+pub const MOST_PACKETS_AT_ONCE: u64 = 128;
+/// As many bytes a packet may have at most, on average, to be added to one.
+pub const MOST_BYTES_IN_SLOT: u64 = 16_384;
+const _: () = {
+    // What it can have at most: no bit reaches another part of it.
+    let packets = (CARRY >> PACKETS_AT) - 1 + MOST_PACKETS_AT_ONCE;
+    assert!(
+        packets < 1 << (u64::BITS - PACKETS_AT)
+            && packets * MOST_BYTES_IN_SLOT < 1 << (PACKETS_AT - BYTES_AT)
+    );
+    assert!(MOST_BYTES_IN_SLOT <= MOST_BYTES);
+};
+
+/// What is added to a slot of [`USUAL`].
+#[inline(always)]
+pub const fn addend(packets: u64, bytes: u64) -> u64 {
+    ((packets << (PACKETS_AT - BYTES_AT)) + bytes) << BYTES_AT
 }
 
+/// What a slot has counted itself, packed.
+#[inline(always)]
+pub const fn counted(slot: u64) -> u64 {
+    if slot & USUAL == 0 {
+        return 0;
+    }
+    let packets = slot >> PACKETS_AT;
+    let bytes = slot >> BYTES_AT & (1 << (PACKETS_AT - BYTES_AT)) - 1;
+    packets * PACKET + bytes
+}
+
+/// An IPv4 destination's slot: its address in host order below the rest. Address and source are exclusive-or the CPU's `secret`.
+/// Zero: free.
+pub type Slot4 = u64;
+
 /// One of the two sets whose slots an IPv4 destination may be in.
-#[repr(C, align(64))]
+#[repr(C, align(32))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Set4 {
     /// In no order.
@@ -57,42 +93,41 @@ pub struct Set4 {
 }
 
 /// An IPv6 destination. All zero: free.
-#[repr(C, align(32))]
+#[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Slot6 {
     /// The address, in network order.
     pub destination: [u64; 2],
-    /// Number of the source, [`IN_USE`] and [`BANNED`].
-    pub tag: u64,
-    /// Packed counter.
-    pub packed: u64,
+    /// As an IPv4 slot, without an address or secret in it.
+    pub slot: u64,
 }
 
 /// One of the two sets whose slots an IPv6 destination may be in.
-#[repr(C, align(128))]
+#[repr(C, align(32))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Set6 {
     /// In no order.
     pub slots: [Slot6; WAYS],
 }
 
-/// Connections that were opened to a destination that has a slot. Beside the slots, as few packets open one: in a line of their
-/// own, they would be touched by every packet.
-#[repr(C)]
+/// What a slot has beside it, because few packets touch it: in one line with the slot, there would be half as many slots in it.
+#[repr(C, align(16))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Opened {
-    /// By TCP.
+pub struct Beside {
+    /// Packed: what was counted, but for what the slot still has itself.
+    pub packed: u64,
+    /// Connections opened by TCP.
     pub tcp: u32,
     /// By QUIC.
     pub quic: u32,
 }
 
 /// Those of a set of either family.
-#[repr(C, align(32))]
+#[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OpenedSet {
+pub struct BesideSet {
     /// In the order of the slots.
-    pub slots: [Opened; WAYS],
+    pub slots: [Beside; WAYS],
 }
 
 /// Set in [`Cpu::word`]: packets are counted in generation 1.
@@ -153,7 +188,7 @@ pub const fn set(word: u64, slot: u64) -> u32 {
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usual {
-    /// Key of a slot for `source4` and destination 0.0.0.0: exclusive-or the destination makes it any other.
+    /// What is hashed for `source4` and destination 0.0.0.0: exclusive-or the destination makes it any other. 0: no source.
     pub key4: u64,
     /// The IPv4 own source that has most packets, as it lies in the packet; 0: none.
     pub source4: u32,
@@ -179,7 +214,7 @@ pub struct Usual {
 pub struct Usual6 {
     /// The own source that has most packets, as it lies in the packet; 0: none.
     pub source: [u64; 2],
-    /// Tag of its slots.
+    /// What is hashed for it beside a destination. 0: no source.
     pub tag: u64,
     /// Its interface.
     pub ifindex: u32,
@@ -224,7 +259,7 @@ pub struct Cpu {
     pub second: u64,
     /// Secret: the same for the halves of an IPv6 address. Odd.
     pub multipliers6: [u64; 2],
-    /// Secret: exclusive-or the keys of IPv4 slots.
+    /// Secret: exclusive-or IPv4 slots.
     pub secret: u64,
     /// By generation.
     pub usual: [Usual; GENERATIONS],
@@ -244,9 +279,9 @@ pub struct Cpu {
 }
 
 const _: () = {
-    assert!(size_of::<Set4>() == 64);
-    assert!(size_of::<Set6>() == 128);
-    assert!(size_of::<OpenedSet>() == 32);
+    assert!(size_of::<Set4>() == 32);
+    assert!(size_of::<Set6>() == 96);
+    assert!(size_of::<BesideSet>() == 64);
     assert!(size_of::<Usual>() == 64);
     assert!(size_of::<Usual6>() == 32);
     assert!(size_of::<Lane>() == 192);

@@ -11,11 +11,12 @@ use tcpwatch_common::{
 
 use crate::atomic;
 use crate::fast::{get, lane, opaque, this_cpu, usual};
-use crate::front::{self, Spot};
+use crate::front;
 use crate::maps::{POLICY, SIDE_0, SIDE_1, Side};
 use crate::names::{self, DNS};
 use crate::parse::{Blur, Key, MAPPED, Parsed, headers_bytes, skb};
 use crate::spill::{self, NOT_BANNED};
+use crate::spot::Spot;
 use crate::transport::{self, Transport, UDP_PAYLOAD};
 
 /// One in so many packets that find their set full takes a slot from another destination: a destination that comes late

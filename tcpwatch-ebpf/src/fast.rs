@@ -11,11 +11,13 @@ use aya_ebpf::programs::TcContext;
 use network_types::eth::{EthHdr, EtherType};
 use network_types::ip::{IpProto, Ipv4Hdr, Ipv6Hdr};
 use tcpwatch_common::front::{
-    Cpu, FULL, Lane, MOST_BYTES, PACKET, Slot4, Slot6, Usual, WAYS, folded, set, slot_number,
+    CARRY, Cpu, FULL, Lane, MOST_BYTES, MOST_BYTES_IN_SLOT, MOST_PACKETS_AT_ONCE, PACKET, SOURCE_SHIFT,
+    Slot4, Slot6, Usual, Usual6, WAYS, addend, folded, set, slot_number,
 };
 use tcpwatch_common::ports::{bit, group};
 use tcpwatch_common::{GENERATIONS, POLICY_ANSWERS, POLICY_DNS, POLICY_SERVED, POLICY_TLS};
 
+use crate::front;
 use crate::maps::{CPUS, FRONT4, FRONT6, PORTS};
 use crate::names::DNS;
 use crate::parse::{begins_transport, ifindex, skb};
@@ -84,6 +86,18 @@ pub fn unknown(number: u32) -> u32 {
         asm!("{0} = {0}", inlateout(reg) wide, options(pure, nomem, nostack, preserves_flags));
     }
     wide as u32
+}
+
+/// Whether a slot of [`USUAL`](tcpwatch_common::front::USUAL) is that of `key`.
+#[inline(always)]
+fn has(slot: u64, key: u64) -> bool {
+    let mut difference = (slot ^ key) << (u64::BITS - SOURCE_SHIFT);
+    // The compiler would take a mask of 34 bits instead, which is a long instruction, or two.
+    // SAFETY: assigns a register to itself.
+    unsafe {
+        asm!("{0} = {0}", inlateout(reg) difference, options(pure, nomem, nostack, preserves_flags));
+    }
+    difference == 0
 }
 
 /// What this CPU counts in.
@@ -253,16 +267,17 @@ fn ipv4(ctx: &TcContext, cpu: *mut Cpu, header: usize) -> Done {
     }
     let key = get!(usual, key4) ^ u64::from(u32::from_be(destination));
     let number = slot_number(word, get!(cpu, multiplier), key);
-    let Some(set) = FRONT4.get_ptr_mut(set(word, number)) else {
+    let Some(first) = FRONT4.get_ptr_mut(set(word, number)) else {
         return Done::No;
     };
     // SAFETY: inside the set.
-    let slot = opaque(unsafe { set.cast::<Slot4>().add(way(number)) });
-    if get!(slot, key) != key {
+    let slot = opaque(unsafe { first.cast::<Slot4>().add(way(number)) });
+    // SAFETY: a slot.
+    let found = unsafe { slot.read_volatile() };
+    if !has(found, key) {
         return Done::from_number(ipv4_elsewhere(ctx, cpu, word, key));
     }
-    // SAFETY: the packed counter of the slot.
-    count(ctx, usual, unsafe { &raw mut (*slot).packed })
+    count(ctx, usual, slot, found, || front::v4::carry(set(word, number)))
 }
 
 /// Looks for a destination in all the slots where it may be. [`Done::into_number`].
@@ -270,28 +285,43 @@ fn ipv4(ctx: &TcContext, cpu: *mut Cpu, header: usize) -> Done {
 /// A function of its own: what is in between on the usual way costs it time.
 #[inline(never)]
 fn ipv4_elsewhere(ctx: &TcContext, cpu: *mut Cpu, word: u64, key: u64) -> u64 {
-    let Some(first) = FRONT4.get_ptr_mut(set(word, slot_number(word, get!(cpu, multiplier), key))) else {
+    let mut index = set(word, slot_number(word, get!(cpu, multiplier), key));
+    let Some(first) = FRONT4.get_ptr_mut(index) else {
         return NO;
     };
     let mut slot: *mut Slot4 = opaque(first.cast());
-    search!(slot, get!(slot, key) == key, else {
-        let Some(second) = FRONT4.get_ptr_mut(set(word, slot_number(word, get!(cpu, second), key))) else {
+    let mut found;
+    macro_rules! is_it {
+        () => {{
+            // SAFETY: a slot.
+            found = unsafe { slot.read_volatile() };
+            has(found, key)
+        }};
+    }
+    search!(slot, is_it!(), else {
+        index = set(word, slot_number(word, get!(cpu, second), key));
+        let Some(second) = FRONT4.get_ptr_mut(index) else {
             return NO;
         };
         slot = opaque(second.cast());
-        search!(slot, get!(slot, key) == key, else { return NO });
+        search!(slot, is_it!(), else { return NO });
     });
-    // SAFETY: the packed counter of the slot.
-    count(ctx, usual(cpu, word), unsafe { &raw mut (*slot).packed }).into_number()
+    count(ctx, usual(cpu, word), slot, found, || front::v4::carry(index)).into_number()
 }
 
 /// A packet that answers a client.
 #[inline(always)]
 fn served(ctx: &TcContext, usual: *mut Usual) -> Done {
-    let increment = increment(ctx, usual);
-    if increment == 0 {
+    // SAFETY: context fields; the verifier turns them into loads from the socket buffer.
+    let (bytes, gso_size) = unsafe { (u64::from((*skb(ctx)).wire_len), (*skb(ctx)).gso_size) };
+    let packets = match gso_size {
+        0 => u64::from(bytes <= MOST_BYTES),
+        _ => segments(ctx, usual),
+    };
+    if packets == 0 {
         return Done::No;
     }
+    let increment = packets * PACKET + bytes;
     // SAFETY: this CPU's own totals.
     let full = unsafe { add_two(&raw mut (*usual).served, &raw mut (*usual).seen, increment) };
     if full & FULL != 0 {
@@ -315,8 +345,7 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> u64 {
     }
     let word = get!(cpu, word);
     let usual = usual(cpu, word);
-    // SAFETY: inside the map value.
-    let usual6 = of_generation(unsafe { &raw mut (*cpu).usual6 }, word);
+    let usual6 = usual6(cpu, word);
     if get!(usual6, source[0]) != load!(header + SOURCE, u64)
         || get!(usual6, source[1]) != load!(header + SOURCE + 8, u64)
         || get!(usual6, ifindex) != ifindex(ctx)
@@ -339,7 +368,8 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> u64 {
     let tag = get!(usual6, tag);
     let folded = folded(get!(cpu, multipliers6[0]), to, tag);
     let number = slot_number(word, get!(cpu, multipliers6[1]), folded);
-    let Some(first) = FRONT6.get_ptr_mut(set(word, number)) else {
+    let mut index = set(word, number);
+    let Some(first) = FRONT6.get_ptr_mut(index) else {
         return NO;
     };
     // SAFETY: inside the set.
@@ -348,22 +378,27 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> u64 {
         () => {
             get!(slot, destination[0]) == to[0]
                 && get!(slot, destination[1]) == to[1]
-                && get!(slot, tag) == tag
+                && has(get!(slot, slot), tag)
         };
     }
     if !is_it!() {
         slot = opaque(first.cast());
         search!(slot, is_it!(), else {
-            let number = slot_number(word, get!(cpu, second), folded);
-            let Some(second) = FRONT6.get_ptr_mut(set(word, number)) else {
+            index = set(word, slot_number(word, get!(cpu, second), folded));
+            let Some(second) = FRONT6.get_ptr_mut(index) else {
                 return NO;
             };
             slot = opaque(second.cast());
             search!(slot, is_it!(), else { return NO });
         });
     }
-    // SAFETY: the packed counter of the slot.
-    count(ctx, usual, unsafe { &raw mut (*slot).packed }).into_number()
+    // SAFETY: the word of the slot that counts.
+    let slot = unsafe { &raw mut (*slot).slot };
+    // SAFETY: see above.
+    count(ctx, usual, slot, unsafe { slot.read_volatile() }, || {
+        front::v6::carry(index)
+    })
+    .into_number()
 }
 
 /// What an IPv4 packet needs of `cpu` in the generation that `word` names, and every packet's totals on the short way.
@@ -371,6 +406,13 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> u64 {
 pub fn usual(cpu: *mut Cpu, word: u64) -> *mut Usual {
     // SAFETY: inside the map value.
     of_generation(unsafe { &raw mut (*cpu).usual }, word)
+}
+
+/// What an IPv6 packet needs besides.
+#[inline(always)]
+pub fn usual6(cpu: *mut Cpu, word: u64) -> *mut Usual6 {
+    // SAFETY: inside the map value.
+    of_generation(unsafe { &raw mut (*cpu).usual6 }, word)
 }
 
 /// The totals of `cpu` in the generation that `word` names.
@@ -391,53 +433,84 @@ fn of_generation<T>(both: *mut [T; GENERATIONS], word: u64) -> *mut T {
     one
 }
 
-/// Packets and bytes as a packed counter has them; 0: not to be had here. Nothing is written when it is.
+/// Counts a packet in a slot, which has `found` in it. `carry` empties what the slot has counted, when there is no more room for it, and
+/// answers with what it was added to.
 #[inline(always)]
-fn increment(ctx: &TcContext, usual: *mut Usual) -> u64 {
+fn count(
+    ctx: &TcContext,
+    usual: *mut Usual,
+    slot: *mut u64,
+    found: u64,
+    carry: impl FnOnce() -> u64,
+) -> Done {
     // SAFETY: context fields; the verifier turns them into loads from the socket buffer.
     let (bytes, gso_size) = unsafe { (u64::from((*skb(ctx)).wire_len), (*skb(ctx)).gso_size) };
-    if gso_size != 0 {
-        return super_packet(ctx, usual);
+    let [sum, seen] = if gso_size != 0 {
+        match super_packet(ctx, usual, slot, found) {
+            NO => return Done::No,
+            full => [full, full << 1],
+        }
+    } else if bytes > MOST_BYTES_IN_SLOT {
+        return Done::No;
+    } else {
+        add(usual, slot, found, 1, bytes)
+    };
+    // Both have their bit at the same place.
+    if (sum | seen) & (CARRY | FULL) == 0 {
+        return Done::Counted;
     }
-    if bytes > MOST_BYTES {
-        return 0;
+    let carried = if sum & CARRY == 0 { 0 } else { carry() };
+    if (carried | seen) & FULL == 0 {
+        Done::Counted
+    } else {
+        Done::Full(get!(usual, word))
     }
-    PACKET + bytes
 }
 
-/// A segmentation super-packet of as many packets as the kernel says.
+/// Counts a segmentation super-packet of as many packets as the kernel says. [`NO`], or the uppermost bits of both sums of [`add`].
+///
+/// A function of its own: what is in between on the usual way costs it time.
 #[inline(never)]
-fn super_packet(ctx: &TcContext, usual: *mut Usual) -> u64 {
+fn super_packet(ctx: &TcContext, usual: *mut Usual, slot: *mut u64, found: u64) -> u64 {
+    let packets = segments(ctx, usual);
+    if packets == 0 {
+        return NO;
+    }
+    // SAFETY: a context field; the verifier turns it into a load from the socket buffer.
+    let bytes = unsafe { u64::from((*skb(ctx)).wire_len) };
+    let [sum, seen] = add(usual, slot, found, packets, bytes);
+    sum & CARRY | (seen & FULL) >> 1
+}
+
+/// Packets that a segmentation super-packet has, as the kernel says; 0: it goes the long way, and nothing was written.
+#[inline(always)]
+fn segments(ctx: &TcContext, usual: *mut Usual) -> u64 {
     // SAFETY: context fields; the verifier turns them into loads from the socket buffer.
     let (bytes, packets) = unsafe { (u64::from((*skb(ctx)).wire_len), u64::from((*skb(ctx)).gso_segs)) };
-    if packets == 0 || packets > u64::from(u16::MAX) || bytes > packets * MOST_BYTES {
+    if packets == 0 || packets > MOST_PACKETS_AT_ONCE || bytes > packets * MOST_BYTES_IN_SLOT {
         return 0;
     }
     // SAFETY: this CPU's own total; nothing can fail any more.
     unsafe { (*usual).extra += packets - 1 };
-    packets * PACKET + bytes
+    packets
 }
 
-/// Counts a packet in a slot.
+/// Adds to a slot, which has `found` in it, and to the totals: what the slot has now, and what was seen.
 ///
 /// Plain additions: no other run of the program can interrupt this one on its CPU, as the egress hook is called with bottom
 /// halves disabled (`__dev_queue_xmit()`, net/core/dev.c), and no other CPU writes here.
 #[inline(always)]
-fn count(ctx: &TcContext, usual: *mut Usual, packed: *mut u64) -> Done {
-    let increment = increment(ctx, usual);
-    if increment == 0 {
-        return Done::No;
-    }
+fn add(usual: *mut Usual, slot: *mut u64, found: u64, packets: u64, bytes: u64) -> [u64; 2] {
+    let sum = found + addend(packets, bytes);
     // SAFETY: the callers' pointers into map values.
-    let any = unsafe {
-        let sum = packed.read_volatile() + increment;
-        packed.write_volatile(sum);
-        sum | add_two(&raw mut (*usual).counted, &raw mut (*usual).seen, increment)
-    };
-    if any & FULL != 0 {
-        Done::Full(get!(usual, word))
-    } else {
-        Done::Counted
+    unsafe {
+        slot.write_volatile(sum);
+        let seen = add_two(
+            &raw mut (*usual).counted,
+            &raw mut (*usual).seen,
+            packets * PACKET + bytes,
+        );
+        [sum, seen]
     }
 }
 

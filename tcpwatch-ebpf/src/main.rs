@@ -24,6 +24,7 @@ mod names;
 mod parse;
 mod settle;
 mod spill;
+mod spot;
 mod transport;
 
 use aya_ebpf::bindings::TC_ACT_UNSPEC;

@@ -5,7 +5,7 @@
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, RingBuf};
-use tcpwatch_common::front::{Cpu, OpenedSet, SOURCE_NUMBERS, Set4, Set6};
+use tcpwatch_common::front::{BesideSet, Cpu, SOURCE_NUMBERS, Set4, Set6};
 use tcpwatch_common::names::{FLOWS as FLOWS_ROOM, FlowId, FlowState};
 use tcpwatch_common::ports::{ALL_GROUPS, PortGroup};
 use tcpwatch_common::{Address, Counts, FlowKey, GENERATIONS, Policy, SOURCES_ROOM, SourceKey, Traffic};
@@ -22,13 +22,13 @@ pub static FRONT4: Array<Set4> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 pub static FRONT6: Array<Set6> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// Connections opened to the destinations of [`FRONT4`], with its sets. The daemon maps it.
+/// What is beside the slots of [`FRONT4`], with its sets. The daemon maps it.
 #[map]
-pub static OPENED4: Array<OpenedSet> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+pub static BESIDE4: Array<BesideSet> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// The same for [`FRONT6`].
 #[map]
-pub static OPENED6: Array<OpenedSet> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+pub static BESIDE6: Array<BesideSet> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// Local ports, by generation and protocol. The daemon maps it.
 #[map]

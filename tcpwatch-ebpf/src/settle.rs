@@ -7,20 +7,21 @@ use tcpwatch_common::{Outcome, Policy, Traffic};
 
 use crate::count::{Here, source};
 use crate::fast::this_cpu;
-use crate::front::{self, Contents, Spot};
+use crate::front::{self, Contents};
 use crate::maps::{POLICY, SIDE_0, SIDE_1, Side};
 use crate::parse::{Key, Parsed};
 use crate::spill::{self, NOT_BANNED};
+use crate::spot::Spot;
 
 /// Moves the destination with the fewest packets from a full set to the spill, so that the next one that comes takes its slot.
 #[inline(always)]
 fn make_room(here: &Here, spot: &Spot, side: &Side) {
     let mut place = MaybeUninit::uninit();
     let victim = Contents::nothing(&mut place);
-    if !spot.smallest(here.cpu, victim) || !spot.opened(victim) {
+    if !spot.smallest(victim) {
         return;
     }
-    let (destination, number) = spot.decode(here.cpu, victim);
+    let (destination, number) = spot.decode(here.cpu, here.word, victim);
     if let Some(key) = key_of(side, destination, number)
         && spill::put(side, here.lane, key.flow(), held(victim))
         && spot.release(victim)
@@ -35,8 +36,8 @@ fn make_room(here: &Here, spot: &Spot, side: &Side) {
 fn held(slot: &Contents) -> Traffic {
     Traffic {
         counts: unpack(slot.packed),
-        tcp_connections: u64::from(slot.opened.tcp),
-        quic_connections: u64::from(slot.opened.quic),
+        tcp_connections: slot.tcp_connections,
+        quic_connections: slot.quic_connections,
     }
 }
 

@@ -1,7 +1,7 @@
 //! How large the kernel tables are made, and how much of the front table is in use. Pure arithmetic.
 
 use tcpwatch_common::GENERATIONS;
-use tcpwatch_common::front::{OpenedSet, Set4, Set6, WAYS};
+use tcpwatch_common::front::{BesideSet, Set4, Set6, WAYS};
 
 use crate::config::MOST_BANS;
 
@@ -18,7 +18,7 @@ pub const MOST_SLOTS: u32 = 4_194_304;
 pub const SAMPLE_BYTES: u32 = 4 << 20;
 /// Memory of a slot in both generations and for both families, in bytes.
 pub const SLOT_BYTES: usize =
-    GENERATIONS * (size_of::<Set4>() + size_of::<Set6>() + 2 * size_of::<OpenedSet>()) / WAYS;
+    GENERATIONS * (size_of::<Set4>() + size_of::<Set6>() + 2 * size_of::<BesideSet>()) / WAYS;
 
 /// How much the kernel tables hold, in each of the two generations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

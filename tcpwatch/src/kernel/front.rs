@@ -8,8 +8,8 @@ use std::os::fd::BorrowedFd;
 
 use aya::Ebpf;
 use tcpwatch_common::front::{
-    BANNED, Cpu, IN_USE, Lane, NO_REGION, OpenedSet, SOURCE_SHIFT, Set4, Set6, Usual, Usual6, WAYS, bits,
-    unpack, word,
+    BANNED, BesideSet, Cpu, IN_USE, Lane, NO_REGION, SOURCE_SHIFT, Set4, Set6, USUAL, Usual, Usual6, WAYS,
+    bits, unpack, word,
 };
 use tcpwatch_common::names::Sampling;
 use tcpwatch_common::ports::{ALL_GROUPS, GROUPS, PortGroup, group};
@@ -54,8 +54,8 @@ pub struct Front {
     cpus: Shared<Cpu>,
     v4: Shared<Set4>,
     v6: Shared<Set6>,
-    opened4: Shared<OpenedSet>,
-    opened6: Shared<OpenedSet>,
+    beside4: Shared<BesideSet>,
+    beside6: Shared<BesideSet>,
     ports: Shared<PortGroup>,
     secret: u64,
     sizing: Sizing,
@@ -125,8 +125,8 @@ impl Front {
             cpus,
             v4: mapped(descriptor("FRONT4")?, "FRONT4", sets)?,
             v6: mapped(descriptor("FRONT6")?, "FRONT6", sets)?,
-            opened4: mapped(descriptor("OPENED4")?, "OPENED4", sets)?,
-            opened6: mapped(descriptor("OPENED6")?, "OPENED6", sets)?,
+            beside4: mapped(descriptor("BESIDE4")?, "BESIDE4", sets)?,
+            beside6: mapped(descriptor("BESIDE6")?, "BESIDE6", sets)?,
             ports: mapped(descriptor("PORTS")?, "PORTS", ALL_GROUPS)?,
             flips: 0,
             secret: 0,
@@ -141,8 +141,8 @@ impl Front {
     fn keep_secrets(&mut self) -> io::Result<()> {
         let [secret, one, other] = random()?;
         let [multiplier, second] = multiplier::choose(|| random().map(|[number]| number))?;
-        // Nothing but destination and source is hidden: the two bits above stay readable.
-        self.secret = secret & !(IN_USE | BANNED);
+        // Nothing but destination and source is hidden: the rest stays readable.
+        self.secret = secret & !(BANNED | IN_USE | USUAL);
         for cpu in 0..self.layout.cpus as usize {
             let cpu = self.cpus.at(cpu);
             // SAFETY: inside the mapping, and no program runs yet.
@@ -169,12 +169,12 @@ impl Front {
             let [.., a, b, c, d] = source.address;
             usual.source4 = u32::from_ne_bytes([a, b, c, d]);
             usual.ifindex4 = source.ifindex;
-            usual.key4 = (u64::from(number) << SOURCE_SHIFT | IN_USE) ^ self.secret;
+            usual.key4 = tag(number) ^ self.secret;
         }
         if let Some((source, number)) = v6 {
             usual6.source = words(source.address);
             usual6.ifindex = source.ifindex;
-            usual6.tag = u64::from(number) | IN_USE;
+            usual6.tag = tag(number);
         }
         for cpu in 0..self.layout.cpus as usize {
             let cpu = self.cpus.at(cpu);
@@ -312,34 +312,39 @@ impl Front {
     pub fn read(&self, generation: Generation, numbers: &Numbers) -> Contents {
         let mut contents = Contents::default();
         for (position, cpu) in self.layout.with_region.iter().enumerate() {
-            let taken = self.cpus.copy(*cpu as usize).lanes[generation.index()].taken;
+            let cpu = self.cpus.copy(*cpu as usize);
+            let taken = cpu.lanes[generation.index()].taken;
+            let (usual4, usual6) = (
+                cpu.usual[generation.index()].key4,
+                cpu.usual6[generation.index()].tag,
+            );
             // What no slot was taken of is empty: not even looked at.
             if taken[0] > 0 || self.one_region {
                 for set in self.in_use(position, generation) {
-                    self.read4(set, numbers, &mut contents);
+                    self.read4(set, usual4, numbers, &mut contents);
                 }
             }
             if taken[1] > 0 || self.one_region {
                 for set in self.in_use(position, generation) {
-                    self.read6(set, numbers, &mut contents);
+                    self.read6(set, usual6, numbers, &mut contents);
                 }
             }
         }
         contents
     }
 
-    fn read4(&self, set: usize, numbers: &Numbers, contents: &mut Contents) {
+    fn read4(&self, set: usize, usual: u64, numbers: &Numbers, contents: &mut Contents) {
         let slots = self.v4.copy(set).slots;
-        // An empty set's connections are not looked at.
-        if slots.iter().any(|slot| slot.key != 0) {
-            contents.add_set4(slots, self.opened4.copy(set), self.secret, numbers);
+        // What is beside an empty set is not looked at.
+        if slots.iter().any(|slot| *slot != 0) {
+            contents.add_set4(slots, self.beside4.copy(set), [usual, self.secret], numbers);
         }
     }
 
-    fn read6(&self, set: usize, numbers: &Numbers, contents: &mut Contents) {
+    fn read6(&self, set: usize, usual: u64, numbers: &Numbers, contents: &mut Contents) {
         let slots = self.v6.copy(set).slots;
-        if slots.iter().any(|slot| slot.tag != 0) {
-            contents.add_set6(slots, self.opened6.copy(set), numbers);
+        if slots.iter().any(|slot| slot.slot != 0) {
+            contents.add_set6(slots, self.beside6.copy(set), usual, numbers);
         }
     }
 
@@ -357,11 +362,11 @@ impl Front {
             let lane = self.cpus.copy(*cpu as usize).lanes[generation.index()];
             if lane.taken[0] > 0 || self.one_region {
                 self.v4.clear(sets.start, sets.len());
-                self.opened4.clear(sets.start, sets.len());
+                self.beside4.clear(sets.start, sets.len());
             }
             if lane.taken[1] > 0 || self.one_region {
                 self.v6.clear(sets.start, sets.len());
-                self.opened6.clear(sets.start, sets.len());
+                self.beside6.clear(sets.start, sets.len());
             }
             let [v4, v6] = lane.taken.map(|taken| taken.saturating_sub(lane.evicted));
             most = most.max(v4.max(v6) + lane.spilled);
@@ -390,6 +395,8 @@ impl Front {
             let sets = self.in_use(position, generation);
             self.v4.clear(sets.start, sets.len());
             self.v6.clear(sets.start, sets.len());
+            self.beside4.clear(sets.start, sets.len());
+            self.beside6.clear(sets.start, sets.len());
         }
     }
 
@@ -421,6 +428,11 @@ fn mapped<T: Element>(map: BorrowedFd<'_>, name: &'static str, len: u32) -> Resu
 fn spill_step(room: u32, cpus: u32) -> u64 {
     let step = (room / 8 / cpus.max(1)).max(1);
     u64::from((step / 2 + 1).next_power_of_two()) - 1
+}
+
+/// What is hashed for a source with this number, beside a destination.
+const fn tag(number: u32) -> u64 {
+    (number as u64) << SOURCE_SHIFT | IN_USE | USUAL
 }
 
 /// An address as the kernel loads it.

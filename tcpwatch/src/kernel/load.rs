@@ -145,7 +145,7 @@ fn load_laid_out(
     }
     let mut loader = EbpfLoader::new();
     loader.map_max_entries("CPUS", layout.cpus);
-    for map in ["FRONT4", "FRONT6", "OPENED4", "OPENED6"] {
+    for map in ["FRONT4", "FRONT6", "BESIDE4", "BESIDE6"] {
         loader.map_max_entries(map, layout.sets());
     }
     for map in ["SPILL_0", "SPILL_1"] {

@@ -1,7 +1,7 @@
 //! What slots of the front table mean.
 
 use tcpwatch_common::front::{
-    BANNED, Opened, OpenedSet, SOURCE_NUMBERS, SOURCE_SHIFT, Slot4, Slot6, WAYS, unpack,
+    BANNED, Beside, BesideSet, SOURCE_NUMBERS, SOURCE_SHIFT, Slot4, Slot6, USUAL, WAYS, counted, unpack,
 };
 use tcpwatch_common::{Address, Counts, FlowKey, SourceKey, Traffic, mapped};
 
@@ -18,60 +18,50 @@ pub struct Contents {
 }
 
 impl Contents {
-    /// A set of IPv4 destinations.
+    /// A set of IPv4 destinations. `usual` is what is hashed for the usual source, and `secret` what all of them are mixed with.
     pub(super) fn add_set4(
         &mut self,
         slots: [Slot4; WAYS],
-        opened: OpenedSet,
-        secret: u64,
+        beside: BesideSet,
+        [usual, secret]: [u64; 2],
         numbers: &Numbers,
     ) {
-        let used = slots
-            .into_iter()
-            .zip(opened.slots)
-            .filter(|(slot, _)| slot.key != 0);
-        for (slot, opened) in used {
-            let key = slot.key ^ secret;
-            let number = (key >> SOURCE_SHIFT) as u32 & (SOURCE_NUMBERS - 1);
-            self.add(
-                mapped((key as u32).to_be_bytes()),
-                key & BANNED != 0,
-                numbers.get(number as usize),
-                (slot.packed, opened),
-            );
+        let used = slots.into_iter().zip(beside.slots).filter(|(slot, _)| *slot != 0);
+        for (slot, beside) in used {
+            let destination = mapped(((slot ^ secret) as u32).to_be_bytes());
+            let tag = if slot & USUAL == 0 { slot } else { usual } ^ secret;
+            self.add(destination, slot, tag, beside, numbers);
         }
     }
 
     /// A set of IPv6 destinations.
-    pub(super) fn add_set6(&mut self, slots: [Slot6; WAYS], opened: OpenedSet, numbers: &Numbers) {
+    pub(super) fn add_set6(
+        &mut self,
+        slots: [Slot6; WAYS],
+        beside: BesideSet,
+        usual: u64,
+        numbers: &Numbers,
+    ) {
         let used = slots
             .into_iter()
-            .zip(opened.slots)
-            .filter(|(slot, _)| slot.tag != 0);
-        for (slot, opened) in used {
-            let number = slot.tag as u32 & (SOURCE_NUMBERS - 1);
-            self.add(
-                address(slot.destination),
-                slot.tag & BANNED != 0,
-                numbers.get(number as usize),
-                (slot.packed, opened),
-            );
+            .zip(beside.slots)
+            .filter(|(slot, _)| slot.slot != 0);
+        for (Slot6 { destination, slot }, beside) in used {
+            let tag = if slot & USUAL == 0 { slot } else { usual };
+            self.add(address(destination), slot, tag, beside, numbers);
         }
     }
 
-    fn add(
-        &mut self,
-        destination: Address,
-        banned: bool,
-        source: Option<&SourceKey>,
-        (packed, opened): (u64, Opened),
-    ) {
-        let counts = unpack(packed);
+    /// A destination that is counted in `slot`, for the source whose number is in `tag`.
+    fn add(&mut self, destination: Address, slot: u64, tag: u64, beside: Beside, numbers: &Numbers) {
+        let number = (tag >> SOURCE_SHIFT) as u32 & (SOURCE_NUMBERS - 1);
+        let mut counts = unpack(counted(slot));
+        counts.add(unpack(beside.packed));
         if counts == Counts::default() {
             // Emptied on the way, when it was full, with its connections.
-        } else if banned {
+        } else if slot & (USUAL | BANNED) == BANNED {
             self.banned.push((destination, counts));
-        } else if let Some(source) = source {
+        } else if let Some(source) = numbers.get(number as usize) {
             let key = FlowKey {
                 destination,
                 source: source.address,
@@ -79,8 +69,8 @@ impl Contents {
             };
             let traffic = Traffic {
                 counts,
-                tcp_connections: opened.tcp.into(),
-                quic_connections: opened.quic.into(),
+                tcp_connections: beside.tcp.into(),
+                quic_connections: beside.quic.into(),
             };
             self.destinations.push((key, traffic));
         }

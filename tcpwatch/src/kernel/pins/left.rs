@@ -63,7 +63,7 @@ impl Leftover {
     /// # Errors
     /// One is missing, or may not be read.
     pub(super) fn open(directory: &Path) -> Result<Self, TableError> {
-        let maps = ["CPUS", "FRONT4", "FRONT6", "OPENED4", "OPENED6", "PORTS"]
+        let maps = ["CPUS", "FRONT4", "FRONT6", "BESIDE4", "BESIDE6", "PORTS"]
             .into_iter()
             .map(|name| Ok((name, pinned(directory, name)?)))
             .collect::<Result<HashMap<_, _>, TableError>>()?;

@@ -1,0 +1,194 @@
+//! A destination's place in the front table on the long way.
+
+use tcpwatch_common::front::{
+    BANNED, Cpu, IN_USE, Lane, SOURCE_NUMBERS, SOURCE_SHIFT, USUAL, WAYS, folded, set, slot_number,
+};
+
+use crate::bell;
+use crate::fast::{get, usual, usual6};
+use crate::front::{Contents, NO_ROOM, ROOM, Wanted, v4, v6};
+use crate::parse::{Key, MAPPED};
+
+/// A destination's place in the front table.
+pub struct Spot {
+    wanted: Wanted,
+    /// The sets that may have it. It is in the other only where the first was full when it came.
+    sets: [u32; 2],
+    /// The slot of the first set that is looked at first.
+    way: u32,
+    is_ipv4: bool,
+}
+
+/// One more slot is taken, of the first or the second family.
+///
+/// # Safety
+/// `lane` must be this CPU's own totals.
+#[inline(always)]
+unsafe fn take_note(lane: *mut Lane, family: usize) {
+    // SAFETY: the caller's promise.
+    let (taken, step) = unsafe {
+        (*lane).taken[family] += 1;
+        ((*lane).taken[family], (*lane).front_step)
+    };
+    if taken & step == 0 {
+        bell::ring();
+    }
+}
+
+impl Spot {
+    /// Where the destination of `key` has its place, counted for the source with this number.
+    #[inline(always)]
+    pub fn new(cpu: *mut Cpu, word: u64, key: &Key, source: u32) -> Self {
+        let tag = u64::from(source) << SOURCE_SHIFT | IN_USE | USUAL;
+        if key.is_ipv4() {
+            let hashed = (tag | u64::from(u32::from_be(key.destination[3]))) ^ get!(cpu, secret);
+            let numbers = [
+                slot_number(word, get!(cpu, multiplier), hashed),
+                slot_number(word, get!(cpu, second), hashed),
+            ];
+            let is_usual = (hashed ^ get!(usual(cpu, word), key4)) >> u32::BITS == 0;
+            // The others are not zero, for which the compiler would call a function, see `Contents::nothing`. Nobody reads them.
+            return Self::at(word, [tag, tag, of_source(hashed, is_usual)], numbers, true);
+        }
+        let destination = key.destination_words();
+        let folded = folded(get!(cpu, multipliers6[0]), destination, tag);
+        let numbers = [
+            slot_number(word, get!(cpu, multipliers6[1]), folded),
+            slot_number(word, get!(cpu, second), folded),
+        ];
+        let tag = of_source(tag, tag == get!(usual6(cpu, word), tag));
+        Self::at(word, [destination[0], destination[1], tag], numbers, false)
+    }
+
+    /// In the region that `word` names, by the numbers of the slots that its hashes give.
+    #[inline(always)]
+    const fn at(word: u64, wanted: Wanted, numbers: [u64; 2], is_ipv4: bool) -> Self {
+        Self {
+            wanted,
+            sets: [set(word, numbers[0]), set(word, numbers[1])],
+            way: numbers[0] as u32 % WAYS as u32,
+            is_ipv4,
+        }
+    }
+
+    /// Adds to the destination, if it has a slot.
+    #[inline(always)]
+    pub fn visit(&self, increment: u64, opens: u64) -> u32 {
+        let [first, second] = self.sets;
+        let found = self.visit_one(first, increment, opens);
+        if found < ROOM {
+            return found;
+        }
+        // It may be in the second also where the first has room by now.
+        match self.visit_one(second, increment, opens) {
+            NO_ROOM => found,
+            answer => answer,
+        }
+    }
+
+    #[inline(always)]
+    fn visit_one(&self, set: u32, increment: u64, opens: u64) -> u32 {
+        if self.is_ipv4 {
+            v4::visit(set, &self.wanted, increment, opens)
+        } else {
+            v6::visit(set, &self.wanted, increment, opens)
+        }
+    }
+
+    /// Takes a free slot. False: there is none.
+    #[inline(always)]
+    pub fn claim(&self, lane: *mut Lane, banned: bool, increment: u64, opens: u64) -> bool {
+        let verdict = if banned { BANNED } else { 0 };
+        let [first, second] = self.sets.map(|set| u64::from(set) * WAYS as u64);
+        let claimed = self.claim_one(first + u64::from(self.way), verdict, increment, opens)
+            || self.claim_one(second, verdict, increment, opens);
+        if claimed {
+            // Each family by a constant, see `opaque`.
+            // SAFETY: this CPU's own totals.
+            unsafe {
+                if self.is_ipv4 {
+                    take_note(lane, 0);
+                } else {
+                    take_note(lane, 1);
+                }
+            }
+        }
+        claimed
+    }
+
+    #[inline(always)]
+    fn claim_one(&self, number: u64, verdict: u64, increment: u64, opens: u64) -> bool {
+        if self.is_ipv4 {
+            v4::claim(number, &self.wanted, verdict, increment, opens) != 0
+        } else {
+            v6::claim(number, &self.wanted, verdict, increment, opens) != 0
+        }
+    }
+
+    /// Copies the slot of the first set that has the fewest packets.
+    #[inline(always)]
+    pub fn smallest(&self, into: &mut Contents) -> bool {
+        if self.is_ipv4 {
+            v4::smallest(self.sets[0], into) != 0
+        } else {
+            v6::smallest(self.sets[0], into) != 0
+        }
+    }
+
+    /// Frees the slot that [`Self::smallest`] has copied.
+    #[inline(always)]
+    pub fn release(&self, victim: &Contents) -> bool {
+        if self.is_ipv4 {
+            v4::release(self.sets[0], &victim.slot) != 0
+        } else {
+            v6::release(self.sets[0], &victim.slot) != 0
+        }
+    }
+
+    /// Empties the destination's counter, if it is full.
+    #[inline(always)]
+    pub fn take(&self, into: &mut Contents) -> u32 {
+        let [first, second] = self.sets;
+        match self.take_one(first, into) {
+            NO_ROOM => self.take_one(second, into),
+            answer => answer,
+        }
+    }
+
+    #[inline(always)]
+    fn take_one(&self, set: u32, into: &mut Contents) -> u32 {
+        if self.is_ipv4 {
+            v4::take(set, &self.wanted, into)
+        } else {
+            v6::take(set, &self.wanted, into)
+        }
+    }
+
+    /// Destination of a slot of this family, and the number of its source.
+    #[inline(always)]
+    pub fn decode(&self, cpu: *mut Cpu, word: u64, contents: &Contents) -> ([u32; 4], u32) {
+        let [one, other, slot] = contents.slot;
+        let (destination, tag) = if self.is_ipv4 {
+            let secret = get!(cpu, secret);
+            let usual = get!(usual(cpu, word), key4);
+            let destination = (slot ^ secret) as u32;
+            (
+                [0, 0, MAPPED, destination.to_be()],
+                if slot & USUAL == 0 { slot } else { usual } ^ secret,
+            )
+        } else {
+            let usual = get!(usual6(cpu, word), tag);
+            (
+                [one as u32, (one >> 32) as u32, other as u32, (other >> 32) as u32],
+                if slot & USUAL == 0 { slot } else { usual },
+            )
+        };
+        (destination, (tag >> SOURCE_SHIFT) as u32 & (SOURCE_NUMBERS - 1))
+    }
+}
+
+/// What is looked for: `hashed`, if its source is the usual one.
+#[inline(always)]
+const fn of_source(hashed: u64, is_usual: bool) -> u64 {
+    if is_usual { hashed } else { hashed & !USUAL }
+}
