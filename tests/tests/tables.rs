@@ -11,6 +11,7 @@ use tcpwatch::kernel::capacity::Capacity;
 use tcpwatch::kernel::load::load_on;
 use tcpwatch::kernel::policy::{PolicySet, to_ip};
 use tcpwatch::tally::Drained;
+use tcpwatch_common::front::Lane;
 use tcpwatch_common::{Counts, Outcome};
 use tcpwatch_tests::command;
 use tcpwatch_tests::counter::{Counter, LOOPBACK, Skb, policy};
@@ -116,25 +117,62 @@ fn what_finds_its_set_full_is_counted_in_the_spill() {
     }
 }
 
+/// The `n`th of destinations in no order: neighbours are spread better than those.
+fn scattered(n: u32, is_ipv4: bool) -> String {
+    // One to one, as odd multipliers and shifts are.
+    let n = n.wrapping_add(1).wrapping_mul(0x9e37_79b1);
+    let n = (n ^ n >> 15).wrapping_mul(0x85eb_ca6b);
+    let n = n ^ n >> 13;
+    if is_ipv4 {
+        IpAddr::from(n.to_be_bytes()).to_string()
+    } else {
+        format!("2001:db8:1::{:x}:{:x}", n >> 16, n & 0xffff)
+    }
+}
+
+/// Counts `times` packets to each of so many scattered destinations, one after the other, in a table of 4,096 slots: each CPU's totals.
+fn scatter(destinations: u32, times: u32, is_ipv4: bool) -> Vec<Lane> {
+    let large = Capacity {
+        slots: Some(4_096),
+        ..smallest(1_024)
+    };
+    let mut counter = Counter::with(large, own_policy());
+    for _ in 0..times {
+        for n in 0..destinations {
+            send(&mut counter, &scattered(n, is_ipv4), 1);
+        }
+    }
+    let drained = drain(&mut counter);
+    assert_eq!(drained.totals.seen.packets, u64::from(times * destinations));
+    counter.tables().last().to_vec()
+}
+
 #[test]
 fn a_destination_whose_first_set_is_full_has_a_slot_in_its_second() {
-    /// Two for each three slots that are in use at the beginning.
-    const DESTINATIONS: u32 = 1_365;
+    /// Two for each three slots.
+    const DESTINATIONS: u32 = 2_730;
     pin(0);
     for is_ipv4 in [true, false] {
-        let large = Capacity {
-            slots: Some(4_096),
-            ..smallest(1_024)
-        };
-        let mut counter = Counter::with(large, own_policy());
-        for n in 0..DESTINATIONS {
-            send(&mut counter, &to(n, is_ipv4), 1);
-        }
-        let drained = drain(&mut counter);
-        assert_eq!(drained.totals.seen.packets, u64::from(DESTINATIONS));
+        let lanes = scatter(DESTINATIONS, 1, is_ipv4);
         // With one set for each, one in twelve would find it full; with two, it is one in sixty.
-        let spilled: u64 = counter.tables().last().iter().map(|lane| lane.spilled).sum();
+        let spilled: u64 = lanes.iter().map(|lane| lane.spilled).sum();
         assert!(spilled <= u64::from(DESTINATIONS / 25), "{spilled} in the spill");
+    }
+}
+
+#[test]
+fn the_short_way_looks_into_both_sets() {
+    /// Two for each five slots: some 30 find their first set full, and some two or three both.
+    const DESTINATIONS: u32 = 1_638;
+    pin(0);
+    for is_ipv4 in [true, false] {
+        // What is seen here are the packets on the long way, as long as no set was full for 16 of them: the first to each destination, and
+        // the second to those that the short way does not find.
+        let lanes = scatter(DESTINATIONS, 2, is_ipv4);
+        let seen: u64 = lanes.iter().map(|lane| lane.seen.packets).sum();
+        assert!(seen >= u64::from(DESTINATIONS), "{seen}");
+        let long = seen - u64::from(DESTINATIONS);
+        assert!(long <= 12, "{long} of the second packets on the long way");
     }
 }
 
@@ -223,7 +261,8 @@ fn a_counter_is_emptied_into_the_spill_at_two_to_the_23_and_not_before() {
     pin(0);
     for is_ipv4 in [true, false] {
         let mut counter = Counter::with(smallest(16), own_policy());
-        for (times, spilled) in [(FULL - 1, 0), (FULL, 1), (2 * FULL + 7, 1)] {
+        // The first packet is counted beside the slot, the others in it, from where they are carried 128 at a time.
+        for (times, spilled) in [(FULL, 0), (FULL + 1, 1), (2 * FULL + 7, 1)] {
             let before = counter.tables().ways().spilled;
             send(&mut counter, &to(1, is_ipv4), times);
             let drained = drain(&mut counter);
@@ -295,19 +334,55 @@ fn a_banned_destination_that_fills_its_counter_is_exact() {
 fn a_full_counter_that_the_spill_has_no_room_for_is_overflow_to_the_packet() {
     pin(0);
     let mut counter = Counter::with(smallest(1), own_policy());
-    send(&mut counter, &to(1, true), FULL + 1);
-    send(&mut counter, &to(2, true), FULL + 1);
+    send(&mut counter, &to(1, true), FULL + 2);
+    send(&mut counter, &to(2, true), FULL + 2);
     let drained = drain(&mut counter);
-    assert_eq!(by_destination(&drained)[&address(&to(1, true))], 8_388_609);
+    assert_eq!(by_destination(&drained)[&address(&to(1, true))], 8_388_610);
     assert_eq!(by_destination(&drained)[&address(&to(2, true))], 1);
     assert_eq!(
         of(&drained, Outcome::Overflow),
         Counts {
-            packets: 8_388_608,
-            bytes: 8_388_608 * 50
+            packets: 8_388_609,
+            bytes: 8_388_609 * 50
         }
     );
-    assert_eq!(drained.totals.seen.packets, 2 * 8_388_609);
+    assert_eq!(drained.totals.seen.packets, 2 * 8_388_610);
+}
+
+#[test]
+fn what_a_slot_has_counted_is_carried_before_it_runs_over() {
+    pin(0);
+    // What the short way adds to a slot at most: packets of 16,384 bytes until one more would be carried, and a super-packet of 128. What is
+    // larger goes the long way.
+    let largest = |wire_len, gso_segs| Skb {
+        wire_len,
+        gso_segs,
+        gso_size: gso_segs.min(1),
+        ..Skb::default()
+    };
+    for is_ipv4 in [true, false] {
+        for (bytes, segments) in [(16_384, 128), (16_385, 129), (16_384, 1)] {
+            let mut counter = Counter::with(smallest(16), own_policy());
+            let destination = to(1, is_ipv4);
+            let (kind, packet) = packet(&destination);
+            let frame = ethernet(kind, &packet);
+            for _ in 0..3 {
+                counter.run_often(&frame, largest(bytes, 0), 128);
+                counter.run_often(&frame, largest(65_536, segments), 1);
+            }
+            let drained = drain(&mut counter);
+            let expected = Counts {
+                packets: 3 * (128 + u64::from(segments)),
+                bytes: 3 * (128 * u64::from(bytes) + 65_536),
+            };
+            assert_eq!(drained.totals.seen, expected);
+            assert_eq!(of(&drained, Outcome::Counted), expected);
+            let [(_, traffic)] = drained.destinations[..] else {
+                panic!("one destination: {:?}", drained.destinations)
+            };
+            assert_eq!(traffic.counts, expected);
+        }
+    }
 }
 
 /// Does something on the `n`th CPU, on a thread of its own: one that was put on a CPU may use no other. Returns the CPU's

@@ -62,10 +62,12 @@ impl Capacity {
     }
 }
 
-/// Sets in use at the beginning: 2^9, with 2,048 slots.
-const FIRST_BITS: u32 = 9;
+/// Sets in use at the beginning: 2^10, with 4,096 slots, which take 32 KB for IPv4.
+const FIRST_BITS: u32 = 10;
 /// The fewest: 2^5.
 const FEWEST_BITS: u32 = 5;
+/// A table of so many slots is small: 32 KB for IPv4. Three for each destination, and three of four are in the slot that is looked at first.
+const ROOMY: u64 = 4096;
 /// Drains in a row that must have left most of the table empty before it is made smaller.
 const CALM: u32 = 4;
 
@@ -98,8 +100,9 @@ impl Sizing {
         let sets = |slots: u64| slots.div_ceil(WAYS as u64).next_power_of_two().ilog2();
         let destinations = destinations.min(u64::from(MOST_SLOTS));
         // One and a half slots for each at least, with which one destination in sixty finds both its sets full. More would take more
-        // pages and lines of the caches, which costs the others more.
-        let bits = sets((destinations * 3).div_ceil(2)).clamp(FEWEST_BITS.min(self.most), self.most);
+        // pages and lines of the caches, which costs the others more; but for the first three, as long as the table is small.
+        let slots = (destinations * 3).div_ceil(2).max((destinations * 3).min(ROOMY));
+        let bits = sets(slots).clamp(FEWEST_BITS.min(self.most), self.most);
         if bits >= self.bits {
             self.bits = bits;
             self.calm = 0;
@@ -197,11 +200,11 @@ mod tests {
     #[test]
     fn the_table_grows_at_once_and_shrinks_slowly() {
         let mut sizing = Sizing::new(15);
-        assert_eq!(sizing.bits(), 9);
-        sizing.note(1_365);
-        assert_eq!(sizing.bits(), 9);
-        sizing.note(1_366);
         assert_eq!(sizing.bits(), 10);
+        sizing.note(2_730);
+        assert_eq!(sizing.bits(), 10);
+        sizing.note(2_731);
+        assert_eq!(sizing.bits(), 11);
         sizing.note(10_000);
         assert_eq!(sizing.bits(), 12);
         sizing.note(1_000_000);
@@ -216,6 +219,11 @@ mod tests {
             sizing.note(0);
         }
         assert_eq!(sizing.bits(), FEWEST_BITS);
+        // Three slots for each.
+        sizing.note(170);
+        assert_eq!(sizing.bits(), 7);
+        sizing.note(171);
+        assert_eq!(sizing.bits(), 8);
         let mut small = Sizing::new(4);
         small.note(1 << 40);
         assert_eq!(small.bits(), 4);
