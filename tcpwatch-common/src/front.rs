@@ -69,12 +69,9 @@ pub const fn addend(packets: u64, bytes: u64) -> u64 {
     ((packets << (PACKETS_AT - BYTES_AT)) + bytes) << BYTES_AT
 }
 
-/// What a slot has counted itself, packed.
+/// What a slot of [`USUAL`] has counted itself, packed.
 #[inline(always)]
 pub const fn counted(slot: u64) -> u64 {
-    if slot & USUAL == 0 {
-        return 0;
-    }
     let packets = slot >> PACKETS_AT;
     let bytes = slot >> BYTES_AT & (1 << (PACKETS_AT - BYTES_AT)) - 1;
     packets * PACKET + bytes

@@ -77,27 +77,27 @@ pub fn opaque<T>(mut pointer: *mut T) -> *mut T {
     pointer
 }
 
-/// Keeps the compiler from knowing a number's bounds, so that it checks them where the verifier can see it.
+/// Keeps the compiler from knowing how a number came about.
 #[inline(always)]
-pub fn unknown(number: u32) -> u32 {
-    let mut wide = u64::from(number);
+pub fn wide(mut number: u64) -> u64 {
     // SAFETY: assigns a register to itself.
     unsafe {
-        asm!("{0} = {0}", inlateout(reg) wide, options(pure, nomem, nostack, preserves_flags));
+        asm!("{0} = {0}", inlateout(reg) number, options(pure, nomem, nostack, preserves_flags));
     }
-    wide as u32
+    number
+}
+
+/// The same, so that it checks the number's bounds where the verifier can see it.
+#[inline(always)]
+pub fn unknown(number: u32) -> u32 {
+    wide(u64::from(number)) as u32
 }
 
 /// Whether a slot of [`USUAL`](tcpwatch_common::front::USUAL) is that of `key`.
 #[inline(always)]
 fn has(slot: u64, key: u64) -> bool {
-    let mut difference = (slot ^ key) << (u64::BITS - SOURCE_SHIFT);
     // The compiler would take a mask of 34 bits instead, which is a long instruction, or two.
-    // SAFETY: assigns a register to itself.
-    unsafe {
-        asm!("{0} = {0}", inlateout(reg) difference, options(pure, nomem, nostack, preserves_flags));
-    }
-    difference == 0
+    wide((slot ^ key) << (u64::BITS - SOURCE_SHIFT)) == 0
 }
 
 /// What this CPU counts in.

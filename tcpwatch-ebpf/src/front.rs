@@ -9,7 +9,7 @@ use tcpwatch_common::front::{
     BANNED, Beside, CARRY, FULL, IN_USE, NAMED, Slot4, Slot6, USUAL, WAYS, counted,
 };
 
-use crate::fast::{get, opaque};
+use crate::fast::{get, opaque, wide};
 use crate::maps::{BESIDE4, BESIDE6, FRONT4, FRONT6};
 
 /// What a visit finds.
@@ -23,7 +23,7 @@ pub const BANNED_FULL: u32 = 3;
 /// Not there, but a slot is free.
 pub const ROOM: u32 = 4;
 /// Not there, and no slot is free; or this CPU has no region.
-pub const NO_ROOM: u32 = 5;
+pub const NO_ROOM: u32 = ROOM + 1;
 /// There, and not full.
 pub const HELD: u32 = 6;
 
@@ -47,44 +47,44 @@ const NO_WAY: u32 = WAYS as u32;
 /// Not in the low bits of any difference between keys.
 const ELSEWHERE: u64 = 1;
 
-/// Runs the body for each slot of a set, with a pointer that moves by constants only.
+/// Runs the body for each slot of a set and what is beside it, with pointers that move by constants only.
 macro_rules! each {
-    ($table:ident[$index:expr], |$slot:ident, $way:ident| $body:block) => {
-        if let Some(set) = $table.get_ptr_mut($index) {
-            each!(set, $slot, $way, 0, $body);
-            each!(set, $slot, $way, 1, $body);
-            each!(set, $slot, $way, 2, $body);
-            each!(set, $slot, $way, 3, $body);
+    ($table:ident, $beside:ident, $index:expr, |$slot:ident, $besides:ident, $way:ident| $body:block) => {
+        if let Some(set) = $table.get_ptr_mut($index)
+            && let Some(besides) = $beside.get_ptr_mut($index)
+        {
+            each!(set, besides, $slot, $besides, $way, 0, $body);
+            each!(set, besides, $slot, $besides, $way, 1, $body);
+            each!(set, besides, $slot, $besides, $way, 2, $body);
+            each!(set, besides, $slot, $besides, $way, 3, $body);
         }
     };
-    ($set:ident, $slot:ident, $way:ident, $number:literal, $body:block) => {
-        let $way: usize = $number;
-        // SAFETY: inside the set.
-        let $slot = opaque(unsafe { &raw mut (*$set).slots[$way] });
+    ($set:ident, $set_beside:ident, $slot:ident, $besides:ident, $way:ident, $number:literal, $body:block) => {
+        let $way: u32 = $number;
+        // SAFETY: inside the sets.
+        let ($slot, $besides) = unsafe {
+            (
+                opaque(&raw mut (*$set).slots[$number]),
+                opaque(&raw mut (*$set_beside).slots[$number]),
+            )
+        };
         $body
     };
 }
 
-/// What is beside a slot; runs the body with a pointer to it, if there is such a set.
-macro_rules! beside {
-    ($table:ident[$index:expr], $way:ident, |$beside:ident| $body:block) => {
-        if let Some(set) = $table.get_ptr_mut($index) {
-            // SAFETY: inside the set; this CPU's own.
-            let $beside = opaque(unsafe { &raw mut (*set).slots[$way] });
-            $body
-        }
-    };
-}
+// Conditions are numbers here where they can be: the verifier follows both ways of each branch, for each slot.
 
 /// How a slot differs from one that is wanted: 0, [`BANNED`], or something else.
 #[inline(always)]
-const fn difference(slot: u64, wanted: u64) -> u64 {
-    if slot & USUAL == 0 {
-        // Such a slot has the number of its source, and the answer is the same if that is the usual one.
-        (slot ^ wanted) & !USUAL
-    } else {
-        (slot ^ wanted) & NAMED
-    }
+fn difference(slot: u64, wanted: u64) -> u64 {
+    // In one of the usual source, counts are no difference; in another, whether the source that is wanted is the usual one.
+    (slot ^ wanted) & !(USUAL ^ all_if(slot / USUAL) & (USUAL | !NAMED))
+}
+
+/// All bits, if the lowest of the number is set; else none.
+#[inline(always)]
+pub fn all_if(number: u64) -> u64 {
+    wide(number & 1).wrapping_neg()
 }
 
 macro_rules! operations {
@@ -94,25 +94,16 @@ macro_rules! operations {
 
             #[inline(never)]
             pub fn visit(index: u32, wanted: &Wanted, increment: u64, opens: u64) -> u32 {
-                let mut answer = NO_ROOM;
-                each!($table[index], |slot, way| {
+                let mut in_use = IN_USE;
+                each!($table, $beside, index, |slot, beside, _way| {
                     let difference = $difference(slot, wanted);
-                    if difference == 0 || difference == BANNED {
-                        beside!($beside[index], way, |beside| {
-                            let full = add(beside, increment, opens) & FULL != 0;
-                            let verdict = if difference == 0 {
-                                COUNTED
-                            } else {
-                                BANNED_SLOT
-                            };
-                            return verdict + u32::from(full);
-                        });
+                    if difference & !BANNED == 0 {
+                        let full = add(beside, increment, opens) / FULL;
+                        return verdict(difference) + full as u32;
                     }
-                    if word($word(slot)) == 0 {
-                        answer = ROOM;
-                    }
+                    in_use &= word($word(slot));
                 });
-                answer
+                ROOM + wide(in_use / IN_USE) as u32
             }
 
             /// Takes the slot with this number among all, or another one of its set that is free.
@@ -120,25 +111,20 @@ macro_rules! operations {
             pub fn claim(number: u64, wanted: &Wanted, banned: u64, increment: u64, opens: u64) -> u32 {
                 let (index, first) = ((number / WAYS as u64) as u32, number as u32 % WAYS as u32);
                 let mut chosen = NO_WAY;
-                each!($table[index], |slot, way| {
-                    if word($word(slot)) == 0 && (chosen == NO_WAY || first == way as u32) {
-                        chosen = way as u32;
+                each!($table, $beside, index, |slot, _beside, way| {
+                    if word($word(slot)) == 0 && (chosen == NO_WAY || first == way) {
+                        chosen = way;
                     }
                 });
-                each!($table[index], |slot, way| {
-                    if chosen == way as u32 {
-                        beside!($beside[index], way, |beside| {
-                            let [.., named] = *wanted;
-                            $write(slot, wanted);
-                            let named = if banned == 0 && named & USUAL != 0 {
-                                named & NAMED
-                            } else {
-                                named & !USUAL | banned
-                            };
-                            set($word(slot), named);
-                            add(beside, increment, opens);
-                            return 1;
-                        });
+                each!($table, $beside, index, |slot, beside, way| {
+                    if chosen == way {
+                        let [.., named] = *wanted;
+                        $write(slot, wanted);
+                        let counts = all_if(named / USUAL & !banned / BANNED);
+                        let named = (named & NAMED & counts) | ((named & !USUAL | banned) & !counts);
+                        set($word(slot), named);
+                        add(beside, increment, opens);
+                        return 1;
                     }
                 });
                 0
@@ -148,19 +134,17 @@ macro_rules! operations {
             #[inline(never)]
             pub fn smallest(index: u32, into: &mut Contents) -> u32 {
                 let mut fewest = u64::MAX;
-                each!($table[index], |slot, way| {
+                each!($table, $beside, index, |slot, beside, _way| {
                     let word = word($word(slot));
-                    if word & IN_USE != 0 && word & (USUAL | BANNED) != BANNED {
-                        beside!($beside[index], way, |beside| {
-                            let packed = counted(word) + get!(beside, packed);
-                            if packed < fewest {
-                                fewest = packed;
-                                $copy(slot, into);
-                                into.slot[2] = word;
-                                into.packed = packed;
-                                copy_connections(beside, into);
-                            }
-                        });
+                    let packed = (counted(word) & all_if(word / USUAL)) + get!(beside, packed);
+                    // Free ones and banned ones have most.
+                    let packed = packed | all_if(!word / IN_USE) | all_if(word / BANNED & !word / USUAL);
+                    if packed < fewest {
+                        fewest = packed;
+                        $copy(slot, into);
+                        into.slot[2] = word;
+                        into.packed = packed;
+                        copy_connections(beside, into);
                     }
                 });
                 u32::from(fewest != u64::MAX)
@@ -169,13 +153,12 @@ macro_rules! operations {
             /// Frees the slot that [`smallest`] has copied.
             #[inline(never)]
             pub fn release(index: u32, victim: &[u64; 3]) -> u32 {
-                each!($table[index], |slot, way| {
-                    if word($word(slot)) == victim[2] && $difference(slot, victim) & NAMED == 0 {
-                        beside!($beside[index], way, |beside| {
-                            clear(beside);
-                            set($word(slot), 0);
-                            return 1;
-                        });
+                each!($table, $beside, index, |slot, beside, _way| {
+                    // What is counted in it is the same, too.
+                    if $difference(slot, victim) | (word($word(slot)) ^ victim[2]) == 0 {
+                        clear(beside);
+                        set($word(slot), 0);
+                        return 1;
                     }
                 });
                 0
@@ -185,22 +168,16 @@ macro_rules! operations {
             /// [`NO_ROOM`].
             #[inline(never)]
             pub fn take(index: u32, wanted: &Wanted, into: &mut Contents) -> u32 {
-                each!($table[index], |slot, way| {
+                each!($table, $beside, index, |slot, beside, _way| {
                     let difference = $difference(slot, wanted);
-                    if difference == 0 || difference == BANNED {
-                        beside!($beside[index], way, |beside| {
-                            into.packed = get!(beside, packed);
-                            if into.packed & FULL == 0 {
-                                return HELD;
-                            }
-                            copy_connections(beside, into);
-                            clear(beside);
-                            return if difference == 0 {
-                                COUNTED
-                            } else {
-                                BANNED_SLOT
-                            };
-                        });
+                    if difference & !BANNED == 0 {
+                        into.packed = get!(beside, packed);
+                        if into.packed & FULL == 0 {
+                            return HELD;
+                        }
+                        copy_connections(beside, into);
+                        clear(beside);
+                        return verdict(difference);
                     }
                 });
                 NO_ROOM
@@ -210,13 +187,11 @@ macro_rules! operations {
             #[inline(never)]
             pub fn carry(index: u32) -> u64 {
                 let mut sums = 0;
-                each!($table[index], |slot, way| {
+                each!($table, $beside, index, |slot, beside, _way| {
                     let word = word($word(slot));
-                    if word & USUAL != 0 && word & CARRY != 0 {
-                        beside!($beside[index], way, |beside| {
-                            sums |= add(beside, counted(word), 0);
-                            set($word(slot), word & NAMED);
-                        });
+                    if word & (USUAL | CARRY) == USUAL | CARRY {
+                        sums |= add(beside, counted(word), 0);
+                        set($word(slot), word & NAMED);
                     }
                 });
                 sums
@@ -230,6 +205,12 @@ pub const OPENS_TCP: u64 = 1;
 /// And a QUIC connection.
 pub const OPENS_QUIC: u64 = 1 << 32;
 
+/// [`COUNTED`] or [`BANNED_SLOT`], for a difference of 0 or [`BANNED`].
+#[inline(always)]
+const fn verdict(difference: u64) -> u32 {
+    COUNTED + (difference / BANNED) as u32 * (BANNED_SLOT - COUNTED)
+}
+
 #[inline(always)]
 fn word(slot: *mut u64) -> u64 {
     // SAFETY: this CPU's own slot.
@@ -242,19 +223,17 @@ fn set(slot: *mut u64, word: u64) {
     unsafe { slot.write_volatile(word) };
 }
 
-/// Adds to what is beside a slot; answers with the packed counter.
+/// Adds to what is beside a slot; answers with the packed counter. Connections without asking whether there are any, see [`difference`].
 #[inline(always)]
 fn add(beside: *mut Beside, increment: u64, opens: u64) -> u64 {
     let packed = get!(beside, packed) + increment;
     // SAFETY: this CPU's own.
     unsafe {
         (&raw mut (*beside).packed).write_volatile(packed);
-        if opens != 0 {
-            let tcp = &raw mut (*beside).tcp;
-            tcp.write_volatile(tcp.read_volatile().wrapping_add(opens as u32));
-            let quic = &raw mut (*beside).quic;
-            quic.write_volatile(quic.read_volatile().wrapping_add((opens >> 32) as u32));
-        }
+        let tcp = &raw mut (*beside).tcp;
+        tcp.write_volatile(tcp.read_volatile().wrapping_add(opens as u32));
+        let quic = &raw mut (*beside).quic;
+        quic.write_volatile(quic.read_volatile().wrapping_add((opens >> 32) as u32));
     }
     packed
 }

@@ -6,7 +6,7 @@ use tcpwatch_common::front::{
 
 use crate::bell;
 use crate::fast::{get, usual, usual6};
-use crate::front::{Contents, NO_ROOM, ROOM, Wanted, v4, v6};
+use crate::front::{Contents, NO_ROOM, ROOM, Wanted, all_if, v4, v6};
 use crate::parse::{Key, MAPPED};
 
 /// A destination's place in the front table.
@@ -46,9 +46,9 @@ impl Spot {
                 slot_number(word, get!(cpu, multiplier), hashed),
                 slot_number(word, get!(cpu, second), hashed),
             ];
-            let is_usual = (hashed ^ get!(usual(cpu, word), key4)) >> u32::BITS == 0;
+            let wanted = of_source(hashed, (hashed ^ get!(usual(cpu, word), key4)) >> u32::BITS);
             // The others are not zero, for which the compiler would call a function, see `Contents::nothing`. Nobody reads them.
-            return Self::at(word, [tag, tag, of_source(hashed, is_usual)], numbers, true);
+            return Self::at(word, [tag, tag, wanted], numbers, true);
         }
         let destination = key.destination_words();
         let folded = folded(get!(cpu, multipliers6[0]), destination, tag);
@@ -56,7 +56,7 @@ impl Spot {
             slot_number(word, get!(cpu, multipliers6[1]), folded),
             slot_number(word, get!(cpu, second), folded),
         ];
-        let tag = of_source(tag, tag == get!(usual6(cpu, word), tag));
+        let tag = of_source(tag, tag ^ get!(usual6(cpu, word), tag));
         Self::at(word, [destination[0], destination[1], tag], numbers, false)
     }
 
@@ -168,27 +168,21 @@ impl Spot {
     #[inline(always)]
     pub fn decode(&self, cpu: *mut Cpu, word: u64, contents: &Contents) -> ([u32; 4], u32) {
         let [one, other, slot] = contents.slot;
-        let (destination, tag) = if self.is_ipv4 {
+        let (destination, usual, secret) = if self.is_ipv4 {
             let secret = get!(cpu, secret);
-            let usual = get!(usual(cpu, word), key4);
-            let destination = (slot ^ secret) as u32;
-            (
-                [0, 0, MAPPED, destination.to_be()],
-                if slot & USUAL == 0 { slot } else { usual } ^ secret,
-            )
+            let destination = [0, 0, MAPPED, ((slot ^ secret) as u32).to_be()];
+            (destination, get!(usual(cpu, word), key4), secret)
         } else {
-            let usual = get!(usual6(cpu, word), tag);
-            (
-                [one as u32, (one >> 32) as u32, other as u32, (other >> 32) as u32],
-                if slot & USUAL == 0 { slot } else { usual },
-            )
+            let destination = [one as u32, (one >> 32) as u32, other as u32, (other >> 32) as u32];
+            (destination, get!(usual6(cpu, word), tag), 0)
         };
+        let tag = slot ^ (slot ^ usual) & all_if(slot / USUAL) ^ secret;
         (destination, (tag >> SOURCE_SHIFT) as u32 & (SOURCE_NUMBERS - 1))
     }
 }
 
-/// What is looked for: `hashed`, if its source is the usual one.
+/// What is looked for: `hashed`, if it does not differ from the usual source.
 #[inline(always)]
-const fn of_source(hashed: u64, is_usual: bool) -> u64 {
-    if is_usual { hashed } else { hashed & !USUAL }
+fn of_source(hashed: u64, difference: u64) -> u64 {
+    hashed & !(all_if((difference | difference.wrapping_neg()) >> 63) & USUAL)
 }

@@ -55,8 +55,10 @@ impl Contents {
     /// A destination that is counted in `slot`, for the source whose number is in `tag`.
     fn add(&mut self, destination: Address, slot: u64, tag: u64, beside: Beside, numbers: &Numbers) {
         let number = (tag >> SOURCE_SHIFT) as u32 & (SOURCE_NUMBERS - 1);
-        let mut counts = unpack(counted(slot));
-        counts.add(unpack(beside.packed));
+        let mut counts = unpack(beside.packed);
+        if slot & USUAL != 0 {
+            counts.add(unpack(counted(slot)));
+        }
         if counts == Counts::default() {
             // Emptied on the way, when it was full, with its connections.
         } else if slot & (USUAL | BANNED) == BANNED {
