@@ -43,25 +43,22 @@ const _: () = assert!((SOURCE_NUMBERS as u64) << SOURCE_SHIFT < BANNED);
 
 /// What says which destination a slot of [`USUAL`] has; the rest of it counts.
 pub const NAMED: u64 = (1 << SOURCE_SHIFT) - 1;
-/// Where the bytes lie that a slot of [`USUAL`] has counted: 22 bits.
+/// Where the bytes lie that a slot of [`USUAL`] has counted: 19 bits, and one for the last addition.
 const BYTES_AT: u32 = SOURCE_SHIFT;
-/// Where its packets lie: 7 bits, and [`CARRY`].
-const PACKETS_AT: u32 = BYTES_AT + 22;
-/// Set in a slot of [`USUAL`] whose counts must be carried to [`Beside::packed`]: 2^7 packets. The uppermost bit, as [`FULL`].
-pub const CARRY: u64 = 1 << 63;
+/// Where its packets lie: 9 bits, and one for the last addition.
+const PACKETS_AT: u32 = BYTES_AT + 20;
 /// As many packets at most are added to a slot of [`USUAL`] at once.
-pub const MOST_PACKETS_AT_ONCE: u64 = 128;
-/// As many bytes a packet may have at most, on average, to be added to one.
-pub const MOST_BYTES_IN_SLOT: u64 = 16_384;
-const _: () = {
-    // What it can have at most: no bit reaches another part of it.
-    let packets = (CARRY >> PACKETS_AT) - 1 + MOST_PACKETS_AT_ONCE;
-    assert!(
-        packets < 1 << (u64::BITS - PACKETS_AT)
-            && packets * MOST_BYTES_IN_SLOT < 1 << (PACKETS_AT - BYTES_AT)
-    );
-    assert!(MOST_BYTES_IN_SLOT <= MOST_BYTES);
-};
+pub const MOST_PACKETS_AT_ONCE: u64 = (1 << 9) - 1;
+/// As many bytes at most are added to one at once.
+pub const MOST_BYTES_AT_ONCE: u64 = (1 << 19) - 1;
+const _: () = assert!(MOST_BYTES <= MOST_BYTES_AT_ONCE);
+
+/// Has [`FULL`] if a slot of [`USUAL`] has counted 2^9 packets or 2^19 bytes, which must be carried to [`Beside::packed`].
+#[inline(always)]
+pub const fn to_carry(slot: u64) -> u64 {
+    // The uppermost bit of the bytes, where that of the packets is.
+    slot | slot << (u64::BITS - PACKETS_AT)
+}
 
 /// What is added to a slot of [`USUAL`].
 #[inline(always)]
@@ -73,7 +70,7 @@ pub const fn addend(packets: u64, bytes: u64) -> u64 {
 #[inline(always)]
 pub const fn counted(slot: u64) -> u64 {
     let packets = slot >> PACKETS_AT;
-    let bytes = slot >> BYTES_AT & (1 << (PACKETS_AT - BYTES_AT)) - 1;
+    let bytes = (slot >> BYTES_AT) & ((1 << (PACKETS_AT - BYTES_AT)) - 1);
     packets * PACKET + bytes
 }
 

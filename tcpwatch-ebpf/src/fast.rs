@@ -11,8 +11,8 @@ use aya_ebpf::programs::TcContext;
 use network_types::eth::{EthHdr, EtherType};
 use network_types::ip::{IpProto, Ipv4Hdr, Ipv6Hdr};
 use tcpwatch_common::front::{
-    CARRY, Cpu, FULL, Lane, MOST_BYTES, MOST_BYTES_IN_SLOT, MOST_PACKETS_AT_ONCE, PACKET, SOURCE_SHIFT,
-    Slot4, Slot6, Usual, Usual6, WAYS, addend, folded, set, slot_number,
+    Cpu, FULL, Lane, MOST_BYTES, MOST_BYTES_AT_ONCE, MOST_PACKETS_AT_ONCE, PACKET, SOURCE_SHIFT, Slot4,
+    Slot6, Usual, Usual6, WAYS, addend, folded, set, slot_number, to_carry,
 };
 use tcpwatch_common::ports::{bit, group};
 use tcpwatch_common::{GENERATIONS, POLICY_ANSWERS, POLICY_DNS, POLICY_SERVED, POLICY_TLS};
@@ -445,21 +445,20 @@ fn count(
 ) -> Done {
     // SAFETY: context fields; the verifier turns them into loads from the socket buffer.
     let (bytes, gso_size) = unsafe { (u64::from((*skb(ctx)).wire_len), (*skb(ctx)).gso_size) };
-    let [sum, seen] = if gso_size != 0 {
+    let [to_carry, seen] = if gso_size != 0 {
         match super_packet(ctx, usual, slot, found) {
             NO => return Done::No,
             full => [full, full << 1],
         }
-    } else if bytes > MOST_BYTES_IN_SLOT {
+    } else if bytes > MOST_BYTES {
         return Done::No;
     } else {
         add(usual, slot, found, 1, bytes)
     };
-    // Both have their bit at the same place.
-    if (sum | seen) & (CARRY | FULL) == 0 {
+    if (to_carry | seen) & FULL == 0 {
         return Done::Counted;
     }
-    let carried = if sum & CARRY == 0 { 0 } else { carry() };
+    let carried = if to_carry & FULL == 0 { 0 } else { carry() };
     if (carried | seen) & FULL == 0 {
         Done::Counted
     } else {
@@ -467,7 +466,7 @@ fn count(
     }
 }
 
-/// Counts a segmentation super-packet of as many packets as the kernel says. [`NO`], or the uppermost bits of both sums of [`add`].
+/// Counts a segmentation super-packet of as many packets as the kernel says. [`NO`], or the uppermost bits of both answers of [`add`].
 ///
 /// A function of its own: what is in between on the usual way costs it time.
 #[inline(never)]
@@ -478,8 +477,8 @@ fn super_packet(ctx: &TcContext, usual: *mut Usual, slot: *mut u64, found: u64) 
     }
     // SAFETY: a context field; the verifier turns it into a load from the socket buffer.
     let bytes = unsafe { u64::from((*skb(ctx)).wire_len) };
-    let [sum, seen] = add(usual, slot, found, packets, bytes);
-    sum & CARRY | (seen & FULL) >> 1
+    let [to_carry, seen] = add(usual, slot, found, packets, bytes);
+    to_carry & FULL | (seen & FULL) >> 1
 }
 
 /// Packets that a segmentation super-packet has, as the kernel says; 0: it goes the long way, and nothing was written.
@@ -487,7 +486,11 @@ fn super_packet(ctx: &TcContext, usual: *mut Usual, slot: *mut u64, found: u64) 
 fn segments(ctx: &TcContext, usual: *mut Usual) -> u64 {
     // SAFETY: context fields; the verifier turns them into loads from the socket buffer.
     let (bytes, packets) = unsafe { (u64::from((*skb(ctx)).wire_len), u64::from((*skb(ctx)).gso_segs)) };
-    if packets == 0 || packets > MOST_PACKETS_AT_ONCE || bytes > packets * MOST_BYTES_IN_SLOT {
+    if packets == 0
+        || packets > MOST_PACKETS_AT_ONCE
+        || bytes > MOST_BYTES_AT_ONCE
+        || bytes > packets * MOST_BYTES
+    {
         return 0;
     }
     // SAFETY: this CPU's own total; nothing can fail any more.
@@ -495,7 +498,7 @@ fn segments(ctx: &TcContext, usual: *mut Usual) -> u64 {
     packets
 }
 
-/// Adds to a slot, which has `found` in it, and to the totals: what the slot has now, and what was seen.
+/// Adds to a slot, which has `found` in it, and to the totals: [`to_carry`] of the slot, and what was seen.
 ///
 /// Plain additions: no other run of the program can interrupt this one on its CPU, as the egress hook is called with bottom
 /// halves disabled (`__dev_queue_xmit()`, net/core/dev.c), and no other CPU writes here.
@@ -510,7 +513,7 @@ fn add(usual: *mut Usual, slot: *mut u64, found: u64, packets: u64, bytes: u64) 
             &raw mut (*usual).seen,
             packets * PACKET + bytes,
         );
-        [sum, seen]
+        [to_carry(sum), seen]
     }
 }
 

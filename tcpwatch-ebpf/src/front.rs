@@ -6,7 +6,7 @@
 use core::mem::MaybeUninit;
 
 use tcpwatch_common::front::{
-    BANNED, Beside, CARRY, FULL, IN_USE, NAMED, Slot4, Slot6, USUAL, WAYS, counted,
+    BANNED, Beside, FULL, IN_USE, NAMED, Slot4, Slot6, USUAL, WAYS, counted, to_carry,
 };
 
 use crate::fast::{get, opaque, wide};
@@ -189,7 +189,7 @@ macro_rules! operations {
                 let mut sums = 0;
                 each!($table, $beside, index, |slot, beside, _way| {
                     let word = word($word(slot));
-                    if word & (USUAL | CARRY) == USUAL | CARRY {
+                    if to_carry(word) & all_if(word / USUAL) & FULL != 0 {
                         sums |= add(beside, counted(word), 0);
                         set($word(slot), word & NAMED);
                     }

@@ -261,7 +261,7 @@ fn a_counter_is_emptied_into_the_spill_at_two_to_the_23_and_not_before() {
     pin(0);
     for is_ipv4 in [true, false] {
         let mut counter = Counter::with(smallest(16), own_policy());
-        // The first packet is counted beside the slot, the others in it, from where they are carried 128 at a time.
+        // The first packet is counted beside the slot, the others in it, from where they are carried 512 at a time.
         for (times, spilled) in [(FULL, 0), (FULL + 1, 1), (2 * FULL + 7, 1)] {
             let before = counter.tables().ways().spilled;
             send(&mut counter, &to(1, is_ipv4), times);
@@ -352,28 +352,33 @@ fn a_full_counter_that_the_spill_has_no_room_for_is_overflow_to_the_packet() {
 #[test]
 fn what_a_slot_has_counted_is_carried_before_it_runs_over() {
     pin(0);
-    // What the short way adds to a slot at most: packets of 16,384 bytes until one more would be carried, and a super-packet of 128. What is
-    // larger goes the long way.
-    let largest = |wire_len, gso_segs| Skb {
+    let long = |wire_len, gso_segs| Skb {
         wire_len,
         gso_segs,
         gso_size: gso_segs.min(1),
         ..Skb::default()
     };
-    for is_ipv4 in [true, false] {
-        for (bytes, segments) in [(16_384, 128), (16_385, 129), (16_384, 1)] {
+    // A slot is carried at 2^9 packets or 2^19 bytes. One packet less, or a packet less than those bytes, and the most segments that are
+    // added on the short way; then the fewest that are not. The first packet is not in the slot.
+    for (bytes, times, segments) in [
+        (50, 512, 511),
+        (16_384, 32, 511),
+        (65_536, 8, 511),
+        (70, 512, 512),
+    ] {
+        for is_ipv4 in [true, false] {
             let mut counter = Counter::with(smallest(16), own_policy());
-            let destination = to(1, is_ipv4);
-            let (kind, packet) = packet(&destination);
+            let (kind, packet) = packet(&to(1, is_ipv4));
             let frame = ethernet(kind, &packet);
+            let bytes = bytes.max(frame.len() as u32);
             for _ in 0..3 {
-                counter.run_often(&frame, largest(bytes, 0), 128);
-                counter.run_often(&frame, largest(65_536, segments), 1);
+                counter.run_often(&frame, long(bytes, 0), times);
+                counter.run_often(&frame, long(65_536, segments), 1);
             }
             let drained = drain(&mut counter);
             let expected = Counts {
-                packets: 3 * (128 + u64::from(segments)),
-                bytes: 3 * (128 * u64::from(bytes) + 65_536),
+                packets: 3 * u64::from(times + segments),
+                bytes: 3 * (u64::from(times) * u64::from(bytes) + 65_536),
             };
             assert_eq!(drained.totals.seen, expected);
             assert_eq!(of(&drained, Outcome::Counted), expected);
