@@ -10,10 +10,11 @@ use tcpwatch_common::{
 };
 
 use crate::atomic;
-use crate::fast::{get, lane, opaque, this_cpu, usual};
+use crate::fast::{get, lane, this_cpu, usual};
 use crate::front;
 use crate::maps::{POLICY, SIDE_0, SIDE_1, Side};
 use crate::names::{self, DNS};
+use crate::opaque::opaque;
 use crate::parse::{Blur, Key, MAPPED, Parsed, headers_bytes, skb};
 use crate::spill::{self, NOT_BANNED};
 use crate::spot::Spot;

@@ -14,6 +14,7 @@
     reason = "the macro that declares a program adds undocumented items"
 )]
 
+mod add;
 mod atomic;
 mod bell;
 mod count;
@@ -21,6 +22,7 @@ mod fast;
 mod front;
 mod maps;
 mod names;
+mod opaque;
 mod parse;
 mod settle;
 mod spill;

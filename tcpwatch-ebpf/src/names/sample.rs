@@ -11,8 +11,9 @@ use tcpwatch_common::names::{FlowId, LONG_BYTES, MOST_SAMPLES, SHORT_BYTES, Samp
 use super::flow;
 use crate::atomic;
 use crate::bell;
-use crate::fast::{this_cpu, unknown};
+use crate::fast::this_cpu;
 use crate::maps::SAMPLES;
+use crate::opaque::unknown;
 use crate::parse::skb;
 
 /// Which samples ask whether the daemon is to be woken: one in 64.

@@ -1,0 +1,108 @@
+//! What the short way writes: three words.
+
+use aya_ebpf::programs::TcContext;
+use tcpwatch_common::front::{
+    FULL, MOST_BYTES, MOST_BYTES_AT_ONCE, MOST_PACKETS_AT_ONCE, PACKET, Usual, addend, to_carry,
+};
+
+use crate::fast::{Done, NO, get};
+use crate::parse::skb;
+
+/// Counts a packet in a slot, which has `found` in it. `carry` empties what the slot has counted, when there is no more room for it, and
+/// answers with what it was added to.
+#[inline(always)]
+pub fn count(
+    ctx: &TcContext,
+    usual: *mut Usual,
+    slot: *mut u64,
+    found: u64,
+    carry: impl FnOnce() -> u64,
+) -> Done {
+    // SAFETY: context fields; the verifier turns them into loads from the socket buffer.
+    let (bytes, gso_size) = unsafe { (u64::from((*skb(ctx)).wire_len), (*skb(ctx)).gso_size) };
+    let [to_carry, seen] = if gso_size != 0 {
+        match super_packet(ctx, usual, slot, found) {
+            NO => return Done::No,
+            full => [full, full << 1],
+        }
+    } else if bytes > MOST_BYTES {
+        return Done::No;
+    } else {
+        add(usual, slot, found, 1, bytes)
+    };
+    if (to_carry | seen) & FULL == 0 {
+        return Done::Counted;
+    }
+    let carried = if to_carry & FULL == 0 { 0 } else { carry() };
+    if (carried | seen) & FULL == 0 {
+        Done::Counted
+    } else {
+        Done::Full(get!(usual, word))
+    }
+}
+
+/// Counts a segmentation super-packet of as many packets as the kernel says. [`NO`], or the uppermost bits of both answers of [`add`].
+///
+/// A function of its own: what is in between on the usual way costs it time.
+#[inline(never)]
+fn super_packet(ctx: &TcContext, usual: *mut Usual, slot: *mut u64, found: u64) -> u64 {
+    let packets = segments(ctx, usual);
+    if packets == 0 {
+        return NO;
+    }
+    // SAFETY: a context field; the verifier turns it into a load from the socket buffer.
+    let bytes = unsafe { u64::from((*skb(ctx)).wire_len) };
+    let [to_carry, seen] = add(usual, slot, found, packets, bytes);
+    to_carry & FULL | (seen & FULL) >> 1
+}
+
+/// Packets that a segmentation super-packet has, as the kernel says; 0: it goes the long way, and nothing was written.
+#[inline(always)]
+pub fn segments(ctx: &TcContext, usual: *mut Usual) -> u64 {
+    // SAFETY: context fields; the verifier turns them into loads from the socket buffer.
+    let (bytes, packets) = unsafe { (u64::from((*skb(ctx)).wire_len), u64::from((*skb(ctx)).gso_segs)) };
+    if packets == 0
+        || packets > MOST_PACKETS_AT_ONCE
+        || bytes > MOST_BYTES_AT_ONCE
+        || bytes > packets * MOST_BYTES
+    {
+        return 0;
+    }
+    // SAFETY: this CPU's own total; nothing can fail any more.
+    unsafe { (*usual).extra += packets - 1 };
+    packets
+}
+
+/// Adds to a slot, which has `found` in it, and to the totals: [`to_carry`] of the slot, and what was seen.
+///
+/// Plain additions: no other run of the program can interrupt this one on its CPU, as the egress hook is called with bottom
+/// halves disabled (`__dev_queue_xmit()`, net/core/dev.c), and no other CPU writes here.
+#[inline(always)]
+fn add(usual: *mut Usual, slot: *mut u64, found: u64, packets: u64, bytes: u64) -> [u64; 2] {
+    let sum = found + addend(packets, bytes);
+    // SAFETY: the callers' pointers into map values.
+    unsafe {
+        slot.write_volatile(sum);
+        let seen = add_two(
+            &raw mut (*usual).counted,
+            &raw mut (*usual).seen,
+            packets * PACKET + bytes,
+        );
+        [to_carry(sum), seen]
+    }
+}
+
+/// Adds to an outcome and to what was seen, which is the first of both to be full: answers with it.
+///
+/// # Safety
+/// Both must point into this CPU's own totals.
+#[inline(always)]
+pub unsafe fn add_two(outcome: *mut u64, seen: *mut u64, increment: u64) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        outcome.write_volatile(outcome.read_volatile() + increment);
+        let total = seen.read_volatile() + increment;
+        seen.write_volatile(total);
+        total
+    }
+}
