@@ -41,6 +41,18 @@ pub const SOURCE_SHIFT: u32 = 34;
 pub const SOURCE_NUMBERS: u32 = 4096;
 const _: () = assert!((SOURCE_NUMBERS as u64) << SOURCE_SHIFT < BANNED);
 
+/// What is hashed for a source with this number, beside a destination.
+#[inline(always)]
+pub const fn tag(number: u32) -> u64 {
+    (number as u64) << SOURCE_SHIFT | IN_USE | USUAL
+}
+
+/// The number of the source in a [`tag`], or in a slot that is not of [`USUAL`]; without the secret.
+#[inline(always)]
+pub const fn source_number(tag: u64) -> u32 {
+    (tag >> SOURCE_SHIFT) as u32 & (SOURCE_NUMBERS - 1)
+}
+
 /// What says which destination a slot of [`USUAL`] has; the rest of it counts.
 pub const NAMED: u64 = (1 << SOURCE_SHIFT) - 1;
 /// Where the bytes lie that a slot of [`USUAL`] has counted: 19 bits, and one for the last addition.

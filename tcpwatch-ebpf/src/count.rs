@@ -3,7 +3,7 @@
 use core::num::NonZeroU32;
 
 use aya_ebpf::programs::TcContext;
-use tcpwatch_common::front::{Cpu, Lane, MOST_BYTES, PACKET, SOURCE_NUMBERS, SOURCE_SHIFT, Usual};
+use tcpwatch_common::front::{Cpu, Lane, MOST_BYTES, PACKET, Usual, source_number};
 use tcpwatch_common::{
     Counts, Outcome, POLICY_ANSWERS, POLICY_ANY_SOURCE, POLICY_DNS, POLICY_QUIC, POLICY_SERVED, POLICY_TLS,
     Policy, Traffic, gso, ports,
@@ -174,7 +174,7 @@ fn classify<const RT: bool>(
         return behind(here, key, traffic(wire, opens), side, policy);
     }
     let increment = wire.packets * PACKET + wire.bytes;
-    let spot = Spot::new(here.cpu, here.word, key, source);
+    let mut spot = Spot::new(here.cpu, here.word, key, source);
     let room = match spot.visit(increment, opens) {
         front::COUNTED => return Outcome::Counted,
         front::BANNED_SLOT => return Outcome::Banned,
@@ -288,8 +288,7 @@ pub fn source<const RT: bool>(here: &Here, key: &mut Key, side: &Side, policy: &
         && key.source[2] == MAPPED
         && key.source[1] | key.source[0] == 0
     {
-        let number = (get!(usual, key4) ^ get!(here.cpu, secret)) >> SOURCE_SHIFT;
-        return Some(number as u32 & (SOURCE_NUMBERS - 1));
+        return Some(source_number(get!(usual, key4) ^ get!(here.cpu, secret)));
     }
     if let Some(number) = side.sources.get_ptr(key.own_source()) {
         // SAFETY: points to a map value.

@@ -42,9 +42,6 @@ pub struct Contents {
     pub quic_connections: u64,
 }
 
-/// Not the number of a slot in its set.
-const NO_WAY: u32 = WAYS as u32;
-
 /// Not in the low bits of any difference between keys.
 const ELSEWHERE: u64 = 1;
 
@@ -61,7 +58,7 @@ macro_rules! each {
         }
     };
     ($set:ident, $set_beside:ident, $slot:ident, $besides:ident, $way:ident, $number:literal, $body:block) => {
-        let $way: u32 = $number;
+        let $way: u64 = $number;
         // SAFETY: inside the sets.
         let ($slot, $besides) = unsafe {
             (
@@ -110,15 +107,15 @@ macro_rules! operations {
             /// Takes the slot with this number among all, or another one of its set that is free.
             #[inline(never)]
             pub fn claim(number: u64, wanted: &Wanted, banned: u64, increment: u64, opens: u64) -> u32 {
-                let (index, first) = ((number / WAYS as u64) as u32, number as u32 % WAYS as u32);
-                let mut chosen = NO_WAY;
+                let (index, first) = ((number / WAYS as u64) as u32, number % WAYS as u64);
+                let mut free = 0;
                 each!($table, $beside, index, |slot, _beside, way| {
-                    if word($word(slot)) == 0 && (chosen == NO_WAY || first == way) {
-                        chosen = way;
-                    }
+                    free |= (!word($word(slot)) / IN_USE & 1) << way;
                 });
+                // None but the first, if it is free.
+                free &= !all_if(free >> first) | 1 << first;
                 each!($table, $beside, index, |slot, beside, way| {
-                    if chosen == way {
+                    if free >> way & 1 != 0 {
                         let [.., named] = *wanted;
                         $write(slot, wanted);
                         let counts = all_if(named / USUAL & !banned / BANNED);

@@ -1,8 +1,6 @@
 //! A destination's place in the front table on the long way.
 
-use tcpwatch_common::front::{
-    BANNED, Cpu, IN_USE, Lane, SOURCE_NUMBERS, SOURCE_SHIFT, USUAL, WAYS, folded, set, slot_number,
-};
+use tcpwatch_common::front::{BANNED, Cpu, Lane, USUAL, WAYS, folded, set, slot_number, source_number, tag};
 
 use crate::bell;
 use crate::fast::{get, usual, usual6};
@@ -14,8 +12,8 @@ pub struct Spot {
     wanted: Wanted,
     /// The sets that may have it. It is in the other only where the first was full when it came.
     sets: [u32; 2],
-    /// The slot of the first set that is looked at first.
-    way: u32,
+    /// The slot of the first set that is looked at first; after a visit that found [`ROOM`], one of the set that has it, among all slots.
+    number: u64,
     is_ipv4: bool,
 }
 
@@ -39,7 +37,7 @@ impl Spot {
     /// Where the destination of `key` has its place, counted for the source with this number.
     #[inline(always)]
     pub fn new(cpu: *mut Cpu, word: u64, key: &Key, source: u32) -> Self {
-        let tag = u64::from(source) << SOURCE_SHIFT | IN_USE | USUAL;
+        let tag = tag(source);
         if key.is_ipv4() {
             let hashed = (tag | u64::from(u32::from_be(key.destination[3]))) ^ get!(cpu, secret);
             let numbers = [
@@ -66,24 +64,27 @@ impl Spot {
         Self {
             wanted,
             sets: [set(word, numbers[0]), set(word, numbers[1])],
-            way: numbers[0] as u32 % WAYS as u32,
+            number: set(word, numbers[0]) as u64 * WAYS as u64 + numbers[0] % WAYS as u64,
             is_ipv4,
         }
     }
 
     /// Adds to the destination, if it has a slot.
     #[inline(always)]
-    pub fn visit(&self, increment: u64, opens: u64) -> u32 {
+    pub fn visit(&mut self, increment: u64, opens: u64) -> u32 {
         let [first, second] = self.sets;
         let found = self.visit_one(first, increment, opens);
         if found < ROOM {
             return found;
         }
         // It may be in the second also where the first has room by now.
-        match self.visit_one(second, increment, opens) {
-            NO_ROOM => found,
-            answer => answer,
+        let elsewhere = self.visit_one(second, increment, opens);
+        if elsewhere < ROOM {
+            return elsewhere;
         }
+        // The lowest bit is what [`NO_ROOM`] has more.
+        self.number ^= (self.number ^ u64::from(second) * WAYS as u64) & all_if(u64::from(found));
+        found & elsewhere
     }
 
     #[inline(always)]
@@ -95,13 +96,11 @@ impl Spot {
         }
     }
 
-    /// Takes a free slot. False: there is none.
+    /// Takes a free slot, after a visit that found [`ROOM`]. False: there is none.
     #[inline(always)]
     pub fn claim(&self, lane: *mut Lane, banned: bool, increment: u64, opens: u64) -> bool {
         let verdict = if banned { BANNED } else { 0 };
-        let [first, second] = self.sets.map(|set| u64::from(set) * WAYS as u64);
-        let claimed = self.claim_one(first + u64::from(self.way), verdict, increment, opens)
-            || self.claim_one(second, verdict, increment, opens);
+        let claimed = self.claim_one(self.number, verdict, increment, opens);
         if claimed {
             // Each family by a constant, see `opaque`.
             // SAFETY: this CPU's own totals.
@@ -177,7 +176,7 @@ impl Spot {
             (destination, get!(usual6(cpu, word), tag), 0)
         };
         let tag = slot ^ (slot ^ usual) & all_if(slot / USUAL) ^ secret;
-        (destination, (tag >> SOURCE_SHIFT) as u32 & (SOURCE_NUMBERS - 1))
+        (destination, source_number(tag))
     }
 }
 

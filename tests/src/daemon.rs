@@ -9,9 +9,6 @@ use std::time::Duration;
 use crate::records::{self, Record};
 use crate::wait;
 
-/// How long the start may take: an emulated kernel's verifier reads all programs first, some 20 s for Linux 6.1.
-const STARTING: Duration = Duration::from_secs(60);
-
 /// The word of the start block on standard error that says that counting has begun.
 const STARTED: &str = "watching";
 
@@ -61,7 +58,7 @@ impl Tcpwatch {
     #[track_caller]
     pub fn wait_until_started(&mut self) {
         let stderr = self.stderr.clone();
-        wait::until_some(STARTING, "tcpwatch says what it is watching", || {
+        wait::until_some(wait::PATIENCE, "tcpwatch says what it is watching", || {
             // The exit is looked at first: what the program wrote before it ended is then there to be shown.
             let ended = self.child.try_wait().expect("it is our child");
             let lines = stderr.so_far();

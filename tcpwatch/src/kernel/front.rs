@@ -8,8 +8,8 @@ use std::os::fd::BorrowedFd;
 
 use aya::Ebpf;
 use tcpwatch_common::front::{
-    BANNED, BesideSet, Cpu, IN_USE, Lane, NO_REGION, SOURCE_SHIFT, Set4, Set6, USUAL, Usual, Usual6, WAYS,
-    bits, unpack, word,
+    BANNED, BesideSet, Cpu, IN_USE, Lane, NO_REGION, Set4, Set6, USUAL, Usual, Usual6, WAYS, bits, tag,
+    unpack, word,
 };
 use tcpwatch_common::names::Sampling;
 use tcpwatch_common::ports::{ALL_GROUPS, GROUPS, PortGroup, group};
@@ -428,11 +428,6 @@ fn mapped<T: Element>(map: BorrowedFd<'_>, name: &'static str, len: u32) -> Resu
 fn spill_step(room: u32, cpus: u32) -> u64 {
     let step = (room / 8 / cpus.max(1)).max(1);
     u64::from((step / 2 + 1).next_power_of_two()) - 1
-}
-
-/// What is hashed for a source with this number, beside a destination.
-const fn tag(number: u32) -> u64 {
-    (number as u64) << SOURCE_SHIFT | IN_USE | USUAL
 }
 
 /// An address as the kernel loads it.

@@ -1,7 +1,7 @@
 //! What slots of the front table mean.
 
 use tcpwatch_common::front::{
-    BANNED, Beside, BesideSet, SOURCE_NUMBERS, SOURCE_SHIFT, Slot4, Slot6, USUAL, WAYS, counted, unpack,
+    BANNED, Beside, BesideSet, Slot4, Slot6, USUAL, WAYS, counted, source_number, unpack,
 };
 use tcpwatch_common::{Address, Counts, FlowKey, SourceKey, Traffic, mapped};
 
@@ -54,7 +54,6 @@ impl Contents {
 
     /// A destination that is counted in `slot`, for the source whose number is in `tag`.
     fn add(&mut self, destination: Address, slot: u64, tag: u64, beside: Beside, numbers: &Numbers) {
-        let number = (tag >> SOURCE_SHIFT) as u32 & (SOURCE_NUMBERS - 1);
         let mut counts = unpack(beside.packed);
         if slot & USUAL != 0 {
             counts.add(unpack(counted(slot)));
@@ -63,7 +62,7 @@ impl Contents {
             // Emptied on the way, when it was full, with its connections.
         } else if slot & (USUAL | BANNED) == BANNED {
             self.banned.push((destination, counts));
-        } else if let Some(source) = numbers.get(number as usize) {
+        } else if let Some(source) = numbers.get(source_number(tag) as usize) {
             let key = FlowKey {
                 destination,
                 source: source.address,
