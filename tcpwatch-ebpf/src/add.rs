@@ -5,7 +5,8 @@ use tcpwatch_common::front::{
     FULL, MOST_BYTES, MOST_BYTES_AT_ONCE, MOST_PACKETS_AT_ONCE, PACKET, Usual, addend, to_carry,
 };
 
-use crate::fast::{Done, NO, get};
+use crate::cpu::get;
+use crate::fast::{Done, NO};
 use crate::parse::skb;
 
 /// Counts a packet in a slot, which has `found` in it. `carry` empties what the slot has counted, when there is no more room for it, and

@@ -10,7 +10,7 @@ use tcpwatch_common::{
 };
 
 use crate::atomic;
-use crate::fast::{get, lane, this_cpu, usual};
+use crate::cpu::{get, lane, this_cpu, usual};
 use crate::front;
 use crate::maps::{POLICY, SIDE_0, SIDE_1, Side};
 use crate::names::{self, DNS};
@@ -359,7 +359,7 @@ unsafe fn add_own<const RT: bool>(sum: *mut Counts, counts: Counts) {
     if RT {
         spill::add_shared(sum, counts);
     } else {
-        // SAFETY: the caller's promise. Nobody else writes it now, see `fast::count`.
+        // SAFETY: the caller's promise. Nobody else writes it now, see `add::add`.
         unsafe { (*sum).add(counts) };
     }
 }
@@ -370,7 +370,7 @@ unsafe fn add_own<const RT: bool>(sum: *mut Counts, counts: Counts) {
 /// `word` must point into a map value and be 8-byte aligned.
 #[inline(always)]
 unsafe fn add_word<const RT: bool>(word: *mut u64, n: u64) {
-    // SAFETY: the caller's promise; and see `fast::count`.
+    // SAFETY: the caller's promise; and see `add::add`.
     unsafe {
         if RT {
             atomic::add(word, n);

@@ -5,20 +5,19 @@
 
 use core::mem::offset_of;
 
-use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::programs::TcContext;
 use network_types::eth::{EthHdr, EtherType};
 use network_types::ip::{IpProto, Ipv4Hdr, Ipv6Hdr};
 use tcpwatch_common::front::{
-    Cpu, FULL, Lane, MOST_BYTES, PACKET, SOURCE_SHIFT, Slot4, Slot6, Usual, Usual6, WAYS, folded, set,
-    slot_number,
+    Cpu, FULL, MOST_BYTES, PACKET, SOURCE_SHIFT, Slot4, Slot6, Usual, WAYS, folded, set, slot_number,
 };
 use tcpwatch_common::ports::{bit, group};
-use tcpwatch_common::{GENERATIONS, POLICY_ANSWERS, POLICY_DNS, POLICY_SERVED, POLICY_TLS};
+use tcpwatch_common::{POLICY_ANSWERS, POLICY_DNS, POLICY_SERVED, POLICY_TLS};
 
 use crate::add::{add_two, count, segments};
+use crate::cpu::{get, this_cpu, usual, usual6};
 use crate::front;
-use crate::maps::{CPUS, FRONT4, FRONT6, PORTS};
+use crate::maps::{FRONT4, FRONT6, PORTS};
 use crate::names::DNS;
 use crate::opaque::{opaque, wide};
 use crate::parse::{begins_transport, ifindex, skb};
@@ -68,22 +67,6 @@ fn has(slot: u64, key: u64) -> bool {
     // The compiler would take a mask of 34 bits instead, which is a long instruction, or two.
     wide((slot ^ key) << (u64::BITS - SOURCE_SHIFT)) == 0
 }
-
-/// What this CPU counts in.
-#[inline(always)]
-pub fn this_cpu() -> Option<*mut Cpu> {
-    // SAFETY: no preconditions.
-    CPUS.get_ptr_mut(unsafe { bpf_get_smp_processor_id() } as u32)
-}
-
-/// Reads a field where it is and with its width.
-macro_rules! get {
-    ($pointer:expr, $($field:tt)+) => {
-        // SAFETY: points into a map value of that type.
-        unsafe { (&raw const (*$pointer).$($field)+).read_volatile() }
-    };
-}
-pub(crate) use get;
 
 /// Reads a field of a header, which need not be aligned for its type.
 macro_rules! load {
@@ -368,36 +351,4 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> u64 {
         front::v6::carry(index)
     })
     .into_number()
-}
-
-/// What an IPv4 packet needs of `cpu` in the generation that `word` names, and every packet's totals on the short way.
-#[inline(always)]
-pub fn usual(cpu: *mut Cpu, word: u64) -> *mut Usual {
-    // SAFETY: inside the map value.
-    of_generation(unsafe { &raw mut (*cpu).usual }, word)
-}
-
-/// What an IPv6 packet needs besides.
-#[inline(always)]
-pub fn usual6(cpu: *mut Cpu, word: u64) -> *mut Usual6 {
-    // SAFETY: inside the map value.
-    of_generation(unsafe { &raw mut (*cpu).usual6 }, word)
-}
-
-/// The totals of `cpu` in the generation that `word` names.
-#[inline(always)]
-pub fn lane(cpu: *mut Cpu, word: u64) -> *mut Lane {
-    // SAFETY: inside the map value.
-    of_generation(unsafe { &raw mut (*cpu).lanes }, word)
-}
-
-/// The one of both that is for the generation that `word` names.
-#[inline(always)]
-fn of_generation<T>(both: *mut [T; GENERATIONS], word: u64) -> *mut T {
-    let mut one = opaque(both.cast::<T>());
-    if word.cast_signed() < 0 {
-        // SAFETY: there are two.
-        one = opaque(unsafe { one.add(1) });
-    }
-    one
 }

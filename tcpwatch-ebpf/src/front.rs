@@ -9,7 +9,7 @@ use tcpwatch_common::front::{
     BANNED, Beside, FULL, IN_USE, NAMED, Slot4, Slot6, USUAL, WAYS, counted, to_carry,
 };
 
-use crate::fast::get;
+use crate::cpu::get;
 use crate::maps::{BESIDE4, BESIDE6, FRONT4, FRONT6};
 use crate::opaque::{opaque, wide};
 

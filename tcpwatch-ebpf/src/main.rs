@@ -18,6 +18,7 @@ mod add;
 mod atomic;
 mod bell;
 mod count;
+mod cpu;
 mod fast;
 mod front;
 mod maps;
@@ -140,8 +141,8 @@ fn settle<const ETHERNET: bool>(ctx: &TcContext, word: u64) {
 
 #[inline(never)]
 fn outgoing<const ETHERNET: bool>(ctx: &TcContext, word: u64) {
-    if let Some(cpu) = fast::this_cpu() {
-        let flags = fast::get!(fast::usual(cpu, word), flags);
+    if let Some(cpu) = cpu::this_cpu() {
+        let flags = cpu::get!(cpu::usual(cpu, word), flags);
         names::outgoing(ctx, parse::<ETHERNET, false>(ctx, &mut Slot::uninit()), flags);
     }
 }

@@ -6,7 +6,7 @@ use tcpwatch_common::front::unpack;
 use tcpwatch_common::{Outcome, Policy, Traffic};
 
 use crate::count::{Here, source};
-use crate::fast::this_cpu;
+use crate::cpu::this_cpu;
 use crate::front::{self, Contents};
 use crate::maps::{POLICY, SIDE_0, SIDE_1, Side};
 use crate::parse::{Key, Parsed};

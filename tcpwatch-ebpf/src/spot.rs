@@ -3,7 +3,7 @@
 use tcpwatch_common::front::{BANNED, Cpu, Lane, USUAL, WAYS, folded, set, slot_number, source_number, tag};
 
 use crate::bell;
-use crate::fast::{get, usual, usual6};
+use crate::cpu::{get, usual, usual6};
 use crate::front::{Contents, NO_ROOM, ROOM, Wanted, all_if, v4, v6};
 use crate::parse::{Key, MAPPED};
 
@@ -82,8 +82,9 @@ impl Spot {
         if elsewhere < ROOM {
             return elsewhere;
         }
-        // The lowest bit is what [`NO_ROOM`] has more.
-        self.number ^= (self.number ^ u64::from(second) * WAYS as u64) & all_if(u64::from(found));
+        // The lowest bit is what `NO_ROOM` has more.
+        let second = u64::from(second) * WAYS as u64;
+        self.number ^= (self.number ^ second) & all_if(u64::from(found));
         found & elsewhere
     }
 

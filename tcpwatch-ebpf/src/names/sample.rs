@@ -11,7 +11,7 @@ use tcpwatch_common::names::{FlowId, LONG_BYTES, MOST_SAMPLES, SHORT_BYTES, Samp
 use super::flow;
 use crate::atomic;
 use crate::bell;
-use crate::fast::this_cpu;
+use crate::cpu::this_cpu;
 use crate::maps::SAMPLES;
 use crate::opaque::unknown;
 use crate::parse::skb;
