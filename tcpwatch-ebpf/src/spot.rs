@@ -101,7 +101,7 @@ impl Spot {
     #[inline(always)]
     pub fn claim(&self, lane: *mut Lane, banned: bool, increment: u64, opens: u64) -> bool {
         let verdict = if banned { BANNED } else { 0 };
-        let claimed = self.claim_one(self.number, verdict, increment, opens);
+        let claimed = self.claim_one(verdict, increment, opens);
         if claimed {
             // Each family by a constant, see `opaque`.
             // SAFETY: this CPU's own totals.
@@ -117,11 +117,11 @@ impl Spot {
     }
 
     #[inline(always)]
-    fn claim_one(&self, number: u64, verdict: u64, increment: u64, opens: u64) -> bool {
+    fn claim_one(&self, verdict: u64, increment: u64, opens: u64) -> bool {
         if self.is_ipv4 {
-            v4::claim(number, &self.wanted, verdict, increment, opens) != 0
+            v4::claim(self.number, &self.wanted, verdict, increment, opens) != 0
         } else {
-            v6::claim(number, &self.wanted, verdict, increment, opens) != 0
+            v6::claim(self.number, &self.wanted, verdict, increment, opens) != 0
         }
     }
 
