@@ -6,11 +6,11 @@ use tcpwatch_common::front::{
 };
 
 use crate::cpu::get;
-use crate::fast::{Done, NO};
+use crate::fast::Done;
 use crate::parse::skb;
 
-/// Counts a packet in a slot, which has `found` in it. `carry` empties what the slot has counted, when there is no more room for it, and
-/// answers with what it was added to.
+/// Counts a packet, or a segmentation super-packet of as many as the kernel says, in a slot, which has `found` in it. `carry` empties what
+/// the slot has counted, when there is no more room for it, and answers with what it was added to.
 #[inline(always)]
 pub fn count(
     ctx: &TcContext,
@@ -22,10 +22,11 @@ pub fn count(
     // SAFETY: context fields; the verifier turns them into loads from the socket buffer.
     let (bytes, gso_size) = unsafe { (u64::from((*skb(ctx)).wire_len), (*skb(ctx)).gso_size) };
     let [to_carry, seen] = if gso_size != 0 {
-        match super_packet(ctx, usual, slot, found) {
-            NO => return Done::No,
-            full => [full, full << 1],
+        let packets = segments(ctx, usual);
+        if packets == 0 {
+            return Done::No;
         }
+        add(usual, slot, found, packets, bytes)
     } else if bytes > MOST_BYTES {
         return Done::No;
     } else {
@@ -40,21 +41,6 @@ pub fn count(
     } else {
         Done::Full(get!(usual, word))
     }
-}
-
-/// Counts a segmentation super-packet of as many packets as the kernel says. [`NO`], or the uppermost bits of both answers of [`add`].
-///
-/// A function of its own: what is in between on the usual way costs it time.
-#[inline(never)]
-fn super_packet(ctx: &TcContext, usual: *mut Usual, slot: *mut u64, found: u64) -> u64 {
-    let packets = segments(ctx, usual);
-    if packets == 0 {
-        return NO;
-    }
-    // SAFETY: a context field; the verifier turns it into a load from the socket buffer.
-    let bytes = unsafe { u64::from((*skb(ctx)).wire_len) };
-    let [to_carry, seen] = add(usual, slot, found, packets, bytes);
-    to_carry & FULL | (seen & FULL) >> 1
 }
 
 /// Packets that a segmentation super-packet has, as the kernel says; 0: it goes the long way, and nothing was written.

@@ -1,7 +1,8 @@
 //! The short way: an ordinary packet from one of the two usual sources, whose destination has a slot already.
 //!
-//! Straight code without a helper call: the CPU's number and look-ups in arrays are instructions. Whatever is out of the
-//! ordinary leaves by `Done::No`, before anything was written, and goes the long way (`count.rs`).
+//! Straight code without a call: the CPU's number and look-ups in arrays are instructions, and returning from a function costs more than
+//! most of what is here, where the kernel guards returns (Documentation/admin-guide/hw-vuln/srso.rst). Whatever is out of the ordinary
+//! leaves by `Done::No`, before anything was written, and goes the long way (`count.rs`).
 
 use core::mem::offset_of;
 
@@ -37,28 +38,6 @@ pub enum Done {
     Full(u64),
     /// Nothing was done.
     No,
-}
-
-impl Done {
-    /// The answer of a function of the eBPF kind, which has one number: [`COUNTED`], [`NO`], or the word of a generation. A word is
-    /// neither: its lower half is the number of a set.
-    #[inline(always)]
-    const fn from_number(number: u64) -> Self {
-        match number {
-            COUNTED => Self::Counted,
-            NO => Self::No,
-            word => Self::Full(word),
-        }
-    }
-
-    #[inline(always)]
-    const fn into_number(self) -> u64 {
-        match self {
-            Self::Counted => COUNTED,
-            Self::No => NO,
-            Self::Full(word) => word,
-        }
-    }
 }
 
 /// Whether a slot of [`USUAL`](tcpwatch_common::front::USUAL) is that of `key`.
@@ -142,8 +121,7 @@ fn other<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu, kind: u16) -> Done
     if kind != EtherType::Ipv6 as u16 {
         return Done::No;
     }
-    // A function of its own: its registers would cost IPv4 time.
-    Done::from_number(ipv6::<OFFSET>(ctx, cpu))
+    ipv6::<OFFSET>(ctx, cpu)
 }
 
 /// What is to become of a packet, by its transport header.
@@ -219,29 +197,12 @@ fn ipv4(ctx: &TcContext, cpu: *mut Cpu, header: usize) -> Done {
     }
     let key = get!(usual, key4) ^ u64::from(u32::from_be(destination));
     let number = slot_number(word, get!(cpu, multiplier), key);
-    let Some(first) = FRONT4.get_ptr_mut(set(word, number)) else {
+    let mut index = set(word, number);
+    let Some(first) = FRONT4.get_ptr_mut(index) else {
         return Done::No;
     };
     // SAFETY: inside the set.
-    let slot = opaque(unsafe { first.cast::<Slot4>().add(way(number)) });
-    // SAFETY: a slot.
-    let found = unsafe { slot.read_volatile() };
-    if !has(found, key) {
-        return Done::from_number(ipv4_elsewhere(ctx, cpu, word, key));
-    }
-    count(ctx, usual, slot, found, || front::v4::carry(set(word, number)))
-}
-
-/// Looks for a destination in all the slots where it may be. [`Done::into_number`].
-///
-/// A function of its own: what is in between on the usual way costs it time.
-#[inline(never)]
-fn ipv4_elsewhere(ctx: &TcContext, cpu: *mut Cpu, word: u64, key: u64) -> u64 {
-    let mut index = set(word, slot_number(word, get!(cpu, multiplier), key));
-    let Some(first) = FRONT4.get_ptr_mut(index) else {
-        return NO;
-    };
-    let mut slot: *mut Slot4 = opaque(first.cast());
+    let mut slot: *mut Slot4 = opaque(unsafe { first.cast::<Slot4>().add(way(number)) });
     let mut found;
     macro_rules! is_it {
         () => {{
@@ -250,15 +211,18 @@ fn ipv4_elsewhere(ctx: &TcContext, cpu: *mut Cpu, word: u64, key: u64) -> u64 {
             has(found, key)
         }};
     }
-    search!(slot, is_it!(), else {
-        index = set(word, slot_number(word, get!(cpu, second), key));
-        let Some(second) = FRONT4.get_ptr_mut(index) else {
-            return NO;
-        };
-        slot = opaque(second.cast());
-        search!(slot, is_it!(), else { return NO });
-    });
-    count(ctx, usual(cpu, word), slot, found, || front::v4::carry(index)).into_number()
+    if !is_it!() {
+        slot = opaque(first.cast());
+        search!(slot, is_it!(), else {
+            index = set(word, slot_number(word, get!(cpu, second), key));
+            let Some(second) = FRONT4.get_ptr_mut(index) else {
+                return Done::No;
+            };
+            slot = opaque(second.cast());
+            search!(slot, is_it!(), else { return Done::No });
+        });
+    }
+    count(ctx, usual, slot, found, || front::v4::carry(index))
 }
 
 /// A packet that answers a client.
@@ -283,17 +247,13 @@ fn served(ctx: &TcContext, usual: *mut Usual) -> Done {
     }
 }
 
-const COUNTED: u64 = 0;
-pub const NO: u64 = u64::MAX;
-
-/// [`Done::into_number`].
-#[inline(never)]
-fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> u64 {
+#[inline(always)]
+fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> Done {
     const SOURCE: usize = offset_of!(Ipv6Hdr, src_addr);
     const DESTINATION: usize = offset_of!(Ipv6Hdr, dst_addr);
     let header = ctx.data() + OFFSET;
     if header + Ipv6Hdr::LEN + TRANSPORT > ctx.data_end() || load!(header, u8) >> 4 != 6 {
-        return NO;
+        return Done::No;
     }
     let word = get!(cpu, word);
     let usual = usual(cpu, word);
@@ -302,16 +262,16 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> u64 {
         || get!(usual6, source[1]) != load!(header + SOURCE + 8, u64)
         || get!(usual6, ifindex) != ifindex(ctx)
     {
-        return NO;
+        return Done::No;
     }
     let protocol = load!(header + offset_of!(Ipv6Hdr, next_hdr), u8);
     if transport::is_extension(protocol) {
-        return NO;
+        return Done::No;
     }
     match verdict(header + Ipv6Hdr::LEN, protocol, word, usual) {
         Verdict::Count => {}
-        Verdict::Served => return served(ctx, usual).into_number(),
-        Verdict::Look => return NO,
+        Verdict::Served => return served(ctx, usual),
+        Verdict::Look => return Done::No,
     }
     let to = [
         load!(header + DESTINATION, u64),
@@ -322,7 +282,7 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> u64 {
     let number = slot_number(word, get!(cpu, multipliers6[1]), folded);
     let mut index = set(word, number);
     let Some(first) = FRONT6.get_ptr_mut(index) else {
-        return NO;
+        return Done::No;
     };
     // SAFETY: inside the set.
     let mut slot: *mut Slot6 = opaque(unsafe { first.cast::<Slot6>().add(way(number)) });
@@ -338,10 +298,10 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> u64 {
         search!(slot, is_it!(), else {
             index = set(word, slot_number(word, get!(cpu, second), folded));
             let Some(second) = FRONT6.get_ptr_mut(index) else {
-                return NO;
+                return Done::No;
             };
             slot = opaque(second.cast());
-            search!(slot, is_it!(), else { return NO });
+            search!(slot, is_it!(), else { return Done::No });
         });
     }
     // SAFETY: the word of the slot that counts.
@@ -350,5 +310,4 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> u64 {
     count(ctx, usual, slot, unsafe { slot.read_volatile() }, || {
         front::v6::carry(index)
     })
-    .into_number()
 }
