@@ -96,8 +96,13 @@ impl Candidate {
 
     /// tcpwatch with room for so many destinations, one own source and these bans.
     pub fn tcpwatch(name: &'static str, room: u32, source: SourceKey, bans: &[IpNet]) -> Self {
+        Self::of_sources(name, room, &[source], bans)
+    }
+
+    /// The same with these own sources.
+    pub fn of_sources(name: &'static str, room: u32, sources: &[SourceKey], bans: &[IpNet]) -> Self {
         let policy = PolicySet {
-            sources: [source].into(),
+            sources: sources.iter().copied().collect(),
             bans: bans.into(),
             ..PolicySet::default()
         };

@@ -22,7 +22,7 @@ const ROUNDS: usize = 5;
 const BANS: u32 = 16_384;
 const WITH_BANS: &str = "tcpwatch, 16,384 bans";
 
-/// IPv4 with and without bans, then IPv6 and a segmented packet.
+/// IPv4 with and without bans, IPv6, a segmented packet, then packets that go the long way.
 pub fn measure(rounds: usize) -> Vec<Line> {
     let _pinned = Pinned::new();
     let rounds = rounds * ROUNDS;
@@ -67,7 +67,28 @@ pub fn measure(rounds: usize) -> Vec<Line> {
         &series,
         Promise::default(),
     ));
+
+    let series = in_turn(&mut out_of_the_ordinary(own_v4), &v4, Skb::default(), rounds);
+    lines.extend(compare(
+        "test run, IPv4, out of the ordinary",
+        &series,
+        Promise::default(),
+    ));
     lines
+}
+
+/// Programs for which a packet from `source` is none that most packets are like. It has none of them as its usual source, because there is no
+/// drain before.
+fn out_of_the_ordinary(source: SourceKey) -> [Candidate; 5] {
+    let other = own(Ipv4Addr::new(198, 51, 100, 1), LOOPBACK);
+    let to: IpNet = Ipv4Net::new_assert(Ipv4Addr::new(192, 0, 2, 0), 24).into();
+    [
+        Candidate::empty(),
+        Candidate::naive(SOURCE),
+        Candidate::of_sources("tcpwatch, another own source", ROOM, &[other, source], &[]),
+        Candidate::tcpwatch("tcpwatch, banned destination", ROOM, source, &[to]),
+        Candidate::tcpwatch("tcpwatch, source not our own", ROOM, other, &[]),
+    ]
 }
 
 fn tcpwatch(source: SourceKey) -> Candidate {
