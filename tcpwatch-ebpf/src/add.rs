@@ -22,7 +22,7 @@ pub fn count(
     // SAFETY: context fields; the verifier turns them into loads from the socket buffer.
     let (bytes, gso_size) = unsafe { (u64::from((*skb(ctx)).wire_len), (*skb(ctx)).gso_size) };
     let [to_carry, seen] = if gso_size != 0 {
-        let packets = segments(ctx, usual);
+        let packets = segments(ctx, usual, bytes);
         if packets == 0 {
             return Done::No;
         }
@@ -43,11 +43,11 @@ pub fn count(
     }
 }
 
-/// Packets that a segmentation super-packet has, as the kernel says; 0: it goes the long way, and nothing was written.
+/// Packets that a segmentation super-packet of so many bytes has, as the kernel says; 0: it goes the long way, and nothing was written.
 #[inline(always)]
-pub fn segments(ctx: &TcContext, usual: *mut Usual) -> u64 {
-    // SAFETY: context fields; the verifier turns them into loads from the socket buffer.
-    let (bytes, packets) = unsafe { (u64::from((*skb(ctx)).wire_len), u64::from((*skb(ctx)).gso_segs)) };
+pub fn segments(ctx: &TcContext, usual: *mut Usual, bytes: u64) -> u64 {
+    // SAFETY: a context field; the verifier turns it into a load from the socket buffer.
+    let packets = unsafe { u64::from((*skb(ctx)).gso_segs) };
     if packets == 0
         || packets > MOST_PACKETS_AT_ONCE
         || bytes > MOST_BYTES_AT_ONCE

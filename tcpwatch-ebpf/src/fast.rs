@@ -1,6 +1,6 @@
 //! The short way: an ordinary packet from one of the two usual sources, whose destination has a slot already.
 //!
-//! Straight code without a call: the CPU's number and look-ups in arrays are instructions, and returning from a function costs more than
+//! Straight code without a call, but for one in 512 packets that fills a slot: the CPU's number and look-ups in arrays are instructions, and returning from a function costs more than
 //! most of what is here, where the kernel guards returns (Documentation/admin-guide/hw-vuln/srso.rst). Whatever is out of the ordinary
 //! leaves by `Done::No`, before anything was written, and goes the long way (`count.rs`).
 
@@ -78,6 +78,31 @@ macro_rules! search {
                     if !$is_it $none
                 }
             }
+        }
+    };
+}
+
+/// Finds the slot that the condition holds for in all the slots where it may be: `$slot` points to it and `$index` is its set. `$number` is that of
+/// the slot that is looked at first, `$other` one of the other set. Where there is none, the packet goes the long way.
+macro_rules! find {
+    ($table:ident, $type:ty, $word:expr, $number:expr, $other:expr, $slot:ident, $index:ident, $is_it:expr) => {
+        let number = $number;
+        $index = set($word, number);
+        let Some(first) = $table.get_ptr_mut($index) else {
+            return Done::No;
+        };
+        // SAFETY: inside the set.
+        $slot = opaque(unsafe { first.cast::<$type>().add(way(number)) });
+        if !$is_it {
+            $slot = opaque(first.cast());
+            search!($slot, $is_it, else {
+                $index = set($word, $other);
+                let Some(second) = $table.get_ptr_mut($index) else {
+                    return Done::No;
+                };
+                $slot = opaque(second.cast());
+                search!($slot, $is_it, else { return Done::No });
+            });
         }
     };
 }
@@ -196,32 +221,22 @@ fn ipv4(ctx: &TcContext, cpu: *mut Cpu, header: usize) -> Done {
         Verdict::Look => return Done::No,
     }
     let key = get!(usual, key4) ^ u64::from(u32::from_be(destination));
-    let number = slot_number(word, get!(cpu, multiplier), key);
-    let mut index = set(word, number);
-    let Some(first) = FRONT4.get_ptr_mut(index) else {
-        return Done::No;
-    };
-    // SAFETY: inside the set.
-    let mut slot: *mut Slot4 = opaque(unsafe { first.cast::<Slot4>().add(way(number)) });
-    let mut found;
-    macro_rules! is_it {
-        () => {{
+    let mut slot: *mut Slot4;
+    let (mut index, mut found);
+    find!(
+        FRONT4,
+        Slot4,
+        word,
+        slot_number(word, get!(cpu, multiplier), key),
+        slot_number(word, get!(cpu, second), key),
+        slot,
+        index,
+        {
             // SAFETY: a slot.
             found = unsafe { slot.read_volatile() };
             has(found, key)
-        }};
-    }
-    if !is_it!() {
-        slot = opaque(first.cast());
-        search!(slot, is_it!(), else {
-            index = set(word, slot_number(word, get!(cpu, second), key));
-            let Some(second) = FRONT4.get_ptr_mut(index) else {
-                return Done::No;
-            };
-            slot = opaque(second.cast());
-            search!(slot, is_it!(), else { return Done::No });
-        });
-    }
+        }
+    );
     count(ctx, usual, slot, found, || front::v4::carry(index))
 }
 
@@ -232,7 +247,7 @@ fn served(ctx: &TcContext, usual: *mut Usual) -> Done {
     let (bytes, gso_size) = unsafe { (u64::from((*skb(ctx)).wire_len), (*skb(ctx)).gso_size) };
     let packets = match gso_size {
         0 => u64::from(bytes <= MOST_BYTES),
-        _ => segments(ctx, usual),
+        _ => segments(ctx, usual, bytes),
     };
     if packets == 0 {
         return Done::No;
@@ -279,31 +294,20 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> Done {
     ];
     let tag = get!(usual6, tag);
     let folded = folded(get!(cpu, multipliers6[0]), to, tag);
-    let number = slot_number(word, get!(cpu, multipliers6[1]), folded);
-    let mut index = set(word, number);
-    let Some(first) = FRONT6.get_ptr_mut(index) else {
-        return Done::No;
-    };
-    // SAFETY: inside the set.
-    let mut slot: *mut Slot6 = opaque(unsafe { first.cast::<Slot6>().add(way(number)) });
-    macro_rules! is_it {
-        () => {
-            get!(slot, destination[0]) == to[0]
-                && get!(slot, destination[1]) == to[1]
-                && has(get!(slot, slot), tag)
-        };
-    }
-    if !is_it!() {
-        slot = opaque(first.cast());
-        search!(slot, is_it!(), else {
-            index = set(word, slot_number(word, get!(cpu, second), folded));
-            let Some(second) = FRONT6.get_ptr_mut(index) else {
-                return Done::No;
-            };
-            slot = opaque(second.cast());
-            search!(slot, is_it!(), else { return Done::No });
-        });
-    }
+    let mut slot: *mut Slot6;
+    let mut index;
+    find!(
+        FRONT6,
+        Slot6,
+        word,
+        slot_number(word, get!(cpu, multipliers6[1]), folded),
+        slot_number(word, get!(cpu, second), folded),
+        slot,
+        index,
+        get!(slot, destination[0]) == to[0]
+            && get!(slot, destination[1]) == to[1]
+            && has(get!(slot, slot), tag)
+    );
     // SAFETY: the word of the slot that counts.
     let slot = unsafe { &raw mut (*slot).slot };
     // SAFETY: see above.
