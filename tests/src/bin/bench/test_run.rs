@@ -77,8 +77,7 @@ pub fn measure(rounds: usize) -> Vec<Line> {
     lines
 }
 
-/// Programs for which a packet from `source` is none that most packets are like. It has none of them as its usual source, because there is no
-/// drain before.
+/// Programs for which a packet from `source` goes the long way. Before the first drain, the usual one of several sources is the lowest.
 fn out_of_the_ordinary(source: SourceKey) -> [Candidate; 5] {
     let other = own(Ipv4Addr::new(198, 51, 100, 1), LOOPBACK);
     let to: IpNet = Ipv4Net::new_assert(Ipv4Addr::new(192, 0, 2, 0), 24).into();
