@@ -28,44 +28,68 @@ pub const fn unpack(packed: u64) -> Counts {
     }
 }
 
-/// Set in every slot that is taken, so that none is zero.
-pub const IN_USE: u64 = 1 << 32;
-/// Set in a slot whose destination is counted for the source that has most packets of its family. Such a slot counts itself, above
-/// this bit; where it is not set, the number of its source is there.
-pub const USUAL: u64 = 1 << 33;
-/// Set in the slot of a banned destination, which is none of [`USUAL`].
-pub const BANNED: u64 = 1 << 63;
-/// Where a source's number lies in a slot; for IPv4, the destination is below all of this.
-pub const SOURCE_SHIFT: u32 = 34;
+/// Own sources of a family whose destinations' slots count themselves: those with most packets.
+pub const USUAL_SOURCES: u32 = 16;
+/// Where the index of a usual source lies in a slot; for IPv4, the destination is below.
+const INDEX_AT: u32 = u32::BITS;
+/// Set in the slot of a usual source.
+pub const USUAL: u64 = (USUAL_SOURCES as u64) << INDEX_AT;
+/// Set in every slot of another source, so that none that is taken is zero.
+pub const IN_USE: u64 = 1 << INDEX_AT;
+/// Set in the slot of a banned destination.
+pub const BANNED: u64 = USUAL << 1;
+/// What says, in a slot of a usual source, whose it is.
+pub const NAMED: u64 = BANNED - 1;
+/// Where the number of a source that is none of the usual ones lies in a slot, and what is counted for one that is.
+const NUMBER_AT: u32 = BANNED.ilog2() + 1;
+/// What a slot of a usual source counts with.
+pub const COUNTS: u64 = u64::MAX << NUMBER_AT;
 /// Numbers of sources are smaller. Sources that have none are counted in the spill table only.
 pub const SOURCE_NUMBERS: u32 = 4096;
-const _: () = assert!((SOURCE_NUMBERS as u64) << SOURCE_SHIFT < BANNED);
+/// Numbers of sources that are none of the usual ones begin here. Below are those of the usual ones, see [`usual_number`], and 0, which
+/// is nobody's.
+pub const UNUSUAL_NUMBERS: u32 = USUAL_SOURCES * 3;
+const _: () = assert!(NUMBER_AT + SOURCE_NUMBERS.ilog2() <= u64::BITS);
 
-/// What is hashed for a source with this number, beside a destination.
+/// The number of the usual source with this index.
 #[inline(always)]
+pub const fn usual_number(is_ipv4: bool, index: u32) -> u32 {
+    USUAL_SOURCES * (2 - is_ipv4 as u32) + index
+}
+
+/// What a slot has of the source with this number, and what is hashed for it beside a destination. The lower half is zero.
+#[must_use]
 pub const fn tag(number: u32) -> u64 {
-    (number as u64) << SOURCE_SHIFT | IN_USE | USUAL
+    if number < UNUSUAL_NUMBERS {
+        USUAL | ((number % USUAL_SOURCES) as u64) << INDEX_AT
+    } else {
+        IN_USE | (number as u64) << NUMBER_AT
+    }
 }
 
-/// The number of the source in a [`tag`], or in a slot that is not of [`USUAL`]; without the secret.
+/// The index of the source in a slot of [`USUAL`].
 #[inline(always)]
-pub const fn source_number(tag: u64) -> u32 {
-    (tag >> SOURCE_SHIFT) as u32 & (SOURCE_NUMBERS - 1)
+pub const fn usual_index(slot: u64) -> u32 {
+    (slot >> INDEX_AT) as u32 % USUAL_SOURCES
 }
 
-/// What says which destination a slot of [`USUAL`] has; the rest of it counts.
-pub const NAMED: u64 = (1 << SOURCE_SHIFT) - 1;
-/// Where the bytes lie that a slot of [`USUAL`] has counted: 19 bits, and one for the last addition.
-const BYTES_AT: u32 = SOURCE_SHIFT;
-/// Where its packets lie: 9 bits, and one for the last addition.
-const PACKETS_AT: u32 = BYTES_AT + 20;
+/// The number of the source in another slot.
+#[inline(always)]
+pub const fn unusual_number(slot: u64) -> u32 {
+    (slot >> NUMBER_AT) as u32 % SOURCE_NUMBERS
+}
+
+/// Where the bytes lie that a slot of [`USUAL`] has counted: 17 bits, and one for the last addition.
+const BYTES_AT: u32 = NUMBER_AT;
+/// Where its packets lie: 7 bits, and one for the last addition.
+const PACKETS_AT: u32 = BYTES_AT + 18;
 /// As many packets at most are added to a slot of [`USUAL`] at once.
-pub const MOST_PACKETS_AT_ONCE: u64 = (1 << 9) - 1;
+pub const MOST_PACKETS_AT_ONCE: u64 = (1 << (u64::BITS - PACKETS_AT - 1)) - 1;
 /// As many bytes at most are added to one at once.
-pub const MOST_BYTES_AT_ONCE: u64 = (1 << 19) - 1;
+pub const MOST_BYTES_AT_ONCE: u64 = (1 << (PACKETS_AT - BYTES_AT - 1)) - 1;
 const _: () = assert!(MOST_BYTES <= MOST_BYTES_AT_ONCE);
 
-/// Has [`FULL`] if a slot of [`USUAL`] has counted 2^9 packets or 2^19 bytes, which must be carried to [`Beside::packed`].
+/// Has [`FULL`] if a slot of [`USUAL`] has counted 2^7 packets or 2^17 bytes, which must be carried to [`Beside::packed`].
 #[inline(always)]
 pub const fn to_carry(slot: u64) -> u64 {
     // The uppermost bit of the bytes, where that of the packets is.
@@ -86,8 +110,7 @@ pub const fn counted(slot: u64) -> u64 {
     packets * PACKET + bytes
 }
 
-/// An IPv4 destination's slot: its address in host order below the rest. Address and source are exclusive-or the CPU's `secret`.
-/// Zero: free.
+/// An IPv4 destination's slot: its address in host order, exclusive-or the CPU's `secret`, below the rest. Zero: free.
 pub type Slot4 = u64;
 
 /// One of the two sets whose slots an IPv4 destination may be in.
@@ -190,16 +213,62 @@ pub const fn set(word: u64, slot: u64) -> u32 {
     (word as u32).wrapping_add((slot / WAYS as u64) as u32)
 }
 
-/// What an IPv4 packet from the usual source needs to be counted, for one generation: one cache line.
+/// A usual IPv4 source. All zero: none.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Source4 {
+    /// What is hashed for it and destination 0.0.0.0: exclusive-or the destination makes it any other.
+    pub key: u64,
+    /// As it lies in the packet.
+    pub address: u32,
+    /// Its interface; 0: none.
+    pub ifindex: u32,
+}
+
+/// A usual IPv6 source. All zero: none.
+#[repr(C, align(32))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Source6 {
+    /// As it lies in the packet.
+    pub address: [u64; 2],
+    /// What is hashed for it beside a destination.
+    pub tag: u64,
+    /// Its interface; 0: none.
+    pub ifindex: u32,
+    /// Zero.
+    pub padding: u32,
+}
+
+/// Places for the usual sources of a family and generation, of which each is in the one that its hash says.
+pub const PLACES: u32 = 64;
+
+/// What of an IPv4 source is hashed for its place.
+#[inline(always)]
+pub const fn placed4(address: u32, ifindex: u32) -> u64 {
+    (address as u64) << u32::BITS | ifindex as u64
+}
+
+/// What of an IPv6 source is hashed for its place.
+#[inline(always)]
+pub const fn placed6(address: [u64; 2], ifindex: u32) -> u64 {
+    address[0] ^ address[1] ^ ifindex as u64
+}
+
+/// A usual source's place among those of all generations, with [`Usual::multiplier`].
+#[inline(always)]
+pub const fn place(word: u64, multiplier: u32, placed: u64) -> u32 {
+    // A factor of 64 bits, or the lower ones of what is hashed would not reach the upper ones of the hash.
+    let factor = (multiplier as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let place = placed.wrapping_mul(factor) >> (u64::BITS - PLACES.ilog2());
+    (word >> ODD.ilog2()) as u32 * PLACES + place as u32
+}
+
+/// What the short way needs to count a packet, for one generation: one cache line.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usual {
-    /// What is hashed for `source4` and destination 0.0.0.0: exclusive-or the destination makes it any other. 0: no source.
-    pub key4: u64,
-    /// The IPv4 own source that has most packets, as it lies in the packet; 0: none.
-    pub source4: u32,
-    /// Its interface.
-    pub ifindex4: u32,
+    /// The IPv4 own source that has most packets.
+    pub first: Source4,
     /// Packed: everything that was counted on the short way, of both families.
     pub seen: u64,
     /// Packed: what of it was counted under a destination.
@@ -211,21 +280,9 @@ pub struct Usual {
     /// Packed: what was left out on the short way as served.
     pub served: u64,
     /// What [`crate::Policy::flags`] has for the generation's packets.
-    pub flags: u64,
-}
-
-/// The same for IPv6.
-#[repr(C, align(32))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usual6 {
-    /// The own source that has most packets, as it lies in the packet; 0: none.
-    pub source: [u64; 2],
-    /// What is hashed for it beside a destination. 0: no source.
-    pub tag: u64,
-    /// Its interface.
-    pub ifindex: u32,
-    /// Zero.
-    pub padding: u32,
+    pub flags: u32,
+    /// What the hashes for the places of usual sources are multiplied by, of both families. Odd.
+    pub multiplier: u32,
 }
 
 /// One CPU's totals of a generation, and what shows how full its tables are.
@@ -234,7 +291,7 @@ pub struct Usual6 {
 pub struct Lane {
     /// Everything that was seen, but for what is still in [`Usual::seen`]. Never derived from the outcomes.
     pub seen: Counts,
-    /// By outcome; `counted` without what is still in [`Usual::counted`].
+    /// By outcome, without what is still packed in [`Usual`] and [`Cpu::banned`].
     pub outcomes: [Counts; OUTCOMES],
     /// Packets on the wire more than socket buffers, but for [`Usual::extra`].
     pub extra: u64,
@@ -265,12 +322,14 @@ pub struct Cpu {
     pub second: u64,
     /// Secret: the same for the halves of an IPv6 address. Odd.
     pub multipliers6: [u64; 2],
-    /// Secret: exclusive-or IPv4 slots.
+    /// Secret: exclusive-or IPv4 destinations in slots. The upper half is zero.
     pub secret: u64,
+    /// Packed, by generation: what was left out on the short way as banned.
+    pub banned: [u64; GENERATIONS],
     /// By generation.
     pub usual: [Usual; GENERATIONS],
-    /// By generation.
-    pub usual6: [Usual6; GENERATIONS],
+    /// By generation: the IPv6 own source that has most packets.
+    pub first6: [Source6; GENERATIONS],
     /// By generation.
     pub lanes: [Lane; GENERATIONS],
     /// Samples of names.
@@ -289,7 +348,8 @@ const _: () = {
     assert!(size_of::<Set6>() == 96);
     assert!(size_of::<BesideSet>() == 64);
     assert!(size_of::<Usual>() == 64);
-    assert!(size_of::<Usual6>() == 32);
+    assert!(size_of::<Source4>() == 16);
+    assert!(size_of::<Source6>() == 32);
     assert!(size_of::<Lane>() == 192);
     assert!(size_of::<Cpu>() == 1024);
 };
@@ -309,6 +369,46 @@ mod tests {
             }
         );
         assert_eq!(unpack(FULL).packets, 1 << 23);
+    }
+
+    #[test]
+    fn a_slot_says_whose_it_is_and_what_it_has_counted() {
+        for is_ipv4 in [true, false] {
+            for index in 0..USUAL_SOURCES {
+                let number = usual_number(is_ipv4, index);
+                assert!((1..UNUSUAL_NUMBERS).contains(&number));
+                let slot = tag(number) | BANNED | addend(MOST_PACKETS_AT_ONCE * 2, MOST_BYTES_AT_ONCE * 2);
+                assert_eq!(usual_index(slot), index);
+                assert_eq!(slot & NAMED, tag(number));
+                assert_eq!(unpack(counted(slot)).packets, MOST_PACKETS_AT_ONCE * 2);
+                assert_eq!(unpack(counted(slot)).bytes, MOST_BYTES_AT_ONCE * 2);
+                assert_ne!(slot & USUAL, 0);
+            }
+        }
+        assert_ne!(usual_number(true, USUAL_SOURCES - 1), usual_number(false, 0));
+        for number in UNUSUAL_NUMBERS..SOURCE_NUMBERS {
+            let slot = tag(number);
+            assert_eq!(slot & (USUAL | BANNED | IN_USE), IN_USE);
+            assert_eq!(unusual_number(slot | BANNED), number);
+        }
+    }
+
+    #[test]
+    fn a_slot_asks_to_be_carried_by_its_packets_or_its_bytes() {
+        let asks = |packets, bytes| to_carry(USUAL | addend(packets, bytes)) & FULL != 0;
+        assert!(!asks(MOST_PACKETS_AT_ONCE, MOST_BYTES_AT_ONCE));
+        assert!(asks(MOST_PACKETS_AT_ONCE + 1, 0));
+        assert!(asks(1, MOST_BYTES_AT_ONCE + 1));
+    }
+
+    #[test]
+    fn places_of_generations_are_apart() {
+        for n in 0..10_000_u32 {
+            let placed = placed4(n.wrapping_mul(0x9e37_79b9), n);
+            let even = place(word(false, 3, 0), 0x85eb_ca6b, placed);
+            assert!(even < PLACES);
+            assert_eq!(place(word(true, 3, 0), 0x85eb_ca6b, placed), even + PLACES);
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub mod names;
 pub mod ports;
 
 /// Changes whenever a struct, a map or the meaning of a field changes.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 
 /// How many generations of every table there are: one is written while the other is drained.
 pub const GENERATIONS: usize = 2;

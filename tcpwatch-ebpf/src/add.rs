@@ -2,35 +2,49 @@
 
 use aya_ebpf::programs::TcContext;
 use tcpwatch_common::front::{
-    FULL, MOST_BYTES, MOST_BYTES_AT_ONCE, MOST_PACKETS_AT_ONCE, PACKET, Usual, addend, to_carry,
+    BANNED, Cpu, FULL, MOST_BYTES, MOST_BYTES_AT_ONCE, MOST_PACKETS_AT_ONCE, PACKET, Usual, addend, to_carry,
 };
 
-use crate::cpu::get;
+use crate::cpu::{banned, get, usual};
 use crate::fast::Done;
 use crate::parse::skb;
+
+/// Where a packet is counted on the short way.
+pub struct Here {
+    pub cpu: *mut Cpu,
+    pub usual: *mut Usual,
+    pub word: u64,
+}
+
+impl Here {
+    #[inline(always)]
+    pub fn new(cpu: *mut Cpu) -> Self {
+        // Everything that this packet writes goes to the generation of this word.
+        let word = get!(cpu, word);
+        Self {
+            cpu,
+            usual: usual(cpu, word),
+            word,
+        }
+    }
+}
 
 /// Counts a packet, or a segmentation super-packet of as many as the kernel says, in a slot, which has `found` in it. `carry` empties what
 /// the slot has counted, when there is no more room for it, and answers with what it was added to.
 #[inline(always)]
-pub fn count(
-    ctx: &TcContext,
-    usual: *mut Usual,
-    slot: *mut u64,
-    found: u64,
-    carry: impl FnOnce() -> u64,
-) -> Done {
+pub fn count(ctx: &TcContext, here: &Here, slot: *mut u64, found: u64, carry: impl FnOnce() -> u64) -> Done {
     // SAFETY: context fields; the verifier turns them into loads from the socket buffer.
     let (bytes, gso_size) = unsafe { (u64::from((*skb(ctx)).wire_len), (*skb(ctx)).gso_size) };
     let [to_carry, seen] = if gso_size != 0 {
-        let packets = segments(ctx, usual, bytes);
+        let packets = segments(ctx, here.usual, bytes);
         if packets == 0 {
             return Done::No;
         }
-        add(usual, slot, found, packets, bytes)
+        add(here, slot, found, packets, bytes)
     } else if bytes > MOST_BYTES {
         return Done::No;
     } else {
-        add(usual, slot, found, 1, bytes)
+        add(here, slot, found, 1, bytes)
     };
     if (to_carry | seen) & FULL == 0 {
         return Done::Counted;
@@ -39,7 +53,7 @@ pub fn count(
     if (carried | seen) & FULL == 0 {
         Done::Counted
     } else {
-        Done::Full(get!(usual, word))
+        Done::Full(get!(here.usual, word))
     }
 }
 
@@ -65,16 +79,18 @@ pub fn segments(ctx: &TcContext, usual: *mut Usual, bytes: u64) -> u64 {
 /// Plain additions: no other run of the program can interrupt this one on its CPU, as the egress hook is called with bottom
 /// halves disabled (`__dev_queue_xmit()`, net/core/dev.c), and no other CPU writes here.
 #[inline(always)]
-fn add(usual: *mut Usual, slot: *mut u64, found: u64, packets: u64, bytes: u64) -> [u64; 2] {
+fn add(here: &Here, slot: *mut u64, found: u64, packets: u64, bytes: u64) -> [u64; 2] {
     let sum = found + addend(packets, bytes);
+    let increment = packets * PACKET + bytes;
     // SAFETY: the callers' pointers into map values.
     unsafe {
         slot.write_volatile(sum);
-        let seen = add_two(
-            &raw mut (*usual).counted,
-            &raw mut (*usual).seen,
-            packets * PACKET + bytes,
-        );
+        let seen = &raw mut (*here.usual).seen;
+        let seen = if found & BANNED == 0 {
+            add_two(&raw mut (*here.usual).counted, seen, increment)
+        } else {
+            add_two(banned(here.cpu, here.word), seen, increment)
+        };
         [to_carry(sum), seen]
     }
 }

@@ -3,7 +3,7 @@
 use core::num::NonZeroU32;
 
 use aya_ebpf::programs::TcContext;
-use tcpwatch_common::front::{Cpu, Lane, MOST_BYTES, PACKET, Usual, source_number};
+use tcpwatch_common::front::{Cpu, Lane, MOST_BYTES, PACKET, Usual};
 use tcpwatch_common::{
     Counts, Outcome, POLICY_ANSWERS, POLICY_ANY_SOURCE, POLICY_DNS, POLICY_QUIC, POLICY_SERVED, POLICY_TLS,
     Policy, Traffic, gso, ports,
@@ -278,30 +278,32 @@ fn settle_behind(here: &Here, key: &Key, traffic: Traffic, side: &Side, ban: u32
     }
 }
 
-/// The number of the packet's source; 0: one without a number. None: not ours.
+/// The tag of the packet's source; 0: one without a number. None: not ours.
 #[inline(always)]
-pub fn source<const RT: bool>(here: &Here, key: &mut Key, side: &Side, policy: &Policy) -> Option<u32> {
+pub fn source<const RT: bool>(here: &Here, key: &mut Key, side: &Side, policy: &Policy) -> Option<u64> {
     let usual = here.usual;
     if !RT
-        && key.source[3] == get!(usual, source4)
-        && key.ifindex == get!(usual, ifindex4)
+        && key.source[3] == get!(usual, first.address)
+        && key.ifindex == get!(usual, first.ifindex)
         && key.source[2] == MAPPED
         && key.source[1] | key.source[0] == 0
     {
-        return Some(source_number(get!(usual, key4) ^ get!(here.cpu, secret)));
+        // The lower half is that of a destination.
+        return Some(get!(usual, first.key) >> 32 << 32);
     }
-    if let Some(number) = side.sources.get_ptr(key.own_source()) {
+    let tag = |half: *const u32| {
         // SAFETY: points to a map value.
-        return Some(unsafe { *number });
+        u64::from(unsafe { *half }) << 32
+    };
+    if let Some(half) = side.sources.get_ptr(key.own_source()) {
+        return Some(tag(half));
     }
     if policy.flags & POLICY_ANY_SOURCE == 0 {
         return None;
     }
     // Whatever a router forwards: kept per destination and interface only, or clients x destinations would fill the tables.
     key.forget_source();
-    let number = side.sources.get_ptr(key.own_source());
-    // SAFETY: points to a map value.
-    Some(number.map_or(0, |number| unsafe { *number }))
+    Some(side.sources.get_ptr(key.own_source()).map_or(0, tag))
 }
 
 /// Whether it is time for a set to be given a free slot.

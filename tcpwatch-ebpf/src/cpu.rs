@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use tcpwatch_common::GENERATIONS;
-use tcpwatch_common::front::{Cpu, Lane, Usual, Usual6};
+use tcpwatch_common::front::{Cpu, Lane, Source6, Usual};
 
 use crate::maps::CPUS;
 use crate::opaque::opaque;
@@ -23,18 +23,25 @@ macro_rules! get {
 }
 pub(crate) use get;
 
-/// What an IPv4 packet needs of `cpu` in the generation that `word` names, and every packet's totals on the short way.
+/// What a packet needs of `cpu` in the generation that `word` names, and its totals on the short way.
 #[inline(always)]
 pub fn usual(cpu: *mut Cpu, word: u64) -> *mut Usual {
     // SAFETY: inside the map value.
     of_generation(unsafe { &raw mut (*cpu).usual }, word)
 }
 
-/// What an IPv6 packet needs besides.
+/// The IPv6 source that has most packets.
 #[inline(always)]
-pub fn usual6(cpu: *mut Cpu, word: u64) -> *mut Usual6 {
+pub fn first6(cpu: *mut Cpu, word: u64) -> *mut Source6 {
     // SAFETY: inside the map value.
-    of_generation(unsafe { &raw mut (*cpu).usual6 }, word)
+    of_generation(unsafe { &raw mut (*cpu).first6 }, word)
+}
+
+/// What was left out on the short way as banned.
+#[inline(always)]
+pub fn banned(cpu: *mut Cpu, word: u64) -> *mut u64 {
+    // SAFETY: inside the map value.
+    of_generation(unsafe { &raw mut (*cpu).banned }, word)
 }
 
 /// The totals of `cpu` in the generation that `word` names.

@@ -1,8 +1,9 @@
-//! The short way: an ordinary packet from one of the two usual sources, whose destination has a slot already.
+//! The short way: an ordinary packet from a usual source, whose destination has a slot already.
 //!
-//! Straight code without a call, but for one in 512 packets that fills a slot: the CPU's number and look-ups in arrays are instructions, and returning from a function costs more than
-//! most of what is here, where the kernel guards returns (Documentation/admin-guide/hw-vuln/srso.rst). Whatever is out of the ordinary
-//! leaves by `Done::No`, before anything was written, and goes the long way (`count.rs`).
+//! Straight code without a call, but for one in 128 packets that fills a slot: the CPU's number and look-ups in arrays are instructions,
+//! and returning from a function costs more than most of what is here, where the kernel guards returns
+//! (Documentation/admin-guide/hw-vuln/srso.rst). Whatever is out of the ordinary leaves by `Done::No`, before anything was written, and
+//! goes the long way (`count.rs`).
 
 use core::mem::offset_of;
 
@@ -10,15 +11,16 @@ use aya_ebpf::programs::TcContext;
 use network_types::eth::{EthHdr, EtherType};
 use network_types::ip::{IpProto, Ipv4Hdr, Ipv6Hdr};
 use tcpwatch_common::front::{
-    Cpu, FULL, MOST_BYTES, PACKET, SOURCE_SHIFT, Slot4, Slot6, Usual, WAYS, folded, set, slot_number,
+    BANNED, Cpu, FULL, MOST_BYTES, PACKET, Slot4, Slot6, Usual, WAYS, folded, place, placed4, placed6, set,
+    slot_number,
 };
 use tcpwatch_common::ports::{bit, group};
 use tcpwatch_common::{POLICY_ANSWERS, POLICY_DNS, POLICY_SERVED, POLICY_TLS};
 
-use crate::add::{add_two, count, segments};
-use crate::cpu::{get, this_cpu, usual, usual6};
+use crate::add::{Here, add_two, count, segments};
+use crate::cpu::{first6, get, this_cpu};
 use crate::front;
-use crate::maps::{FRONT4, FRONT6, PORTS};
+use crate::maps::{FRONT4, FRONT6, PORTS, USUAL4, USUAL6};
 use crate::names::DNS;
 use crate::opaque::{opaque, wide};
 use crate::parse::{begins_transport, ifindex, skb};
@@ -40,11 +42,11 @@ pub enum Done {
     No,
 }
 
-/// Whether a slot of [`USUAL`](tcpwatch_common::front::USUAL) is that of `key`.
+/// Whether a slot of [`USUAL`](tcpwatch_common::front::USUAL) is that of `key`, banned or not.
 #[inline(always)]
 fn has(slot: u64, key: u64) -> bool {
-    // The compiler would take a mask of 34 bits instead, which is a long instruction, or two.
-    wide((slot ^ key) << (u64::BITS - SOURCE_SHIFT)) == 0
+    // The compiler would take a mask of 37 bits instead, which is a long instruction, or two.
+    wide((slot ^ key) << (u64::BITS - BANNED.ilog2())) == 0
 }
 
 /// Reads a field of a header, which need not be aligned for its type.
@@ -177,7 +179,7 @@ fn verdict(at: usize, protocol: u8, word: u64, usual: *mut Usual) -> Verdict {
     } else {
         return Verdict::Count;
     };
-    let flags = get!(usual, flags);
+    let flags = u64::from(get!(usual, flags));
     if flags & (POLICY_SERVED | POLICY_ANSWERS | POLICY_TLS | POLICY_DNS) == 0 {
         return Verdict::Count;
     }
@@ -204,12 +206,21 @@ fn verdict(at: usize, protocol: u8, word: u64, usual: *mut Usual) -> Verdict {
 fn ipv4(ctx: &TcContext, cpu: *mut Cpu, header: usize) -> Done {
     let source = load!(header + offset_of!(Ipv4Hdr, src_addr), u32);
     let destination = load!(header + offset_of!(Ipv4Hdr, dst_addr), u32);
-    // Everything that this packet writes goes to the generation of this word.
-    let word = get!(cpu, word);
-    let usual = usual(cpu, word);
-    if get!(usual, source4) != source || get!(usual, ifindex4) != ifindex(ctx) {
-        return Done::No;
-    }
+    let here = Here::new(cpu);
+    let Here { usual, word, .. } = here;
+    let ifindex = ifindex(ctx);
+    let key = if get!(usual, first.address) == source && get!(usual, first.ifindex) == ifindex {
+        get!(usual, first.key)
+    } else {
+        let place = place(word, get!(usual, multiplier), placed4(source, ifindex));
+        let Some(other) = USUAL4.get_ptr_mut(place) else {
+            return Done::No;
+        };
+        if get!(other, address) != source || get!(other, ifindex) != ifindex {
+            return Done::No;
+        }
+        get!(other, key)
+    };
     // What is no first fragment has no transport header.
     if !begins_transport(load!(header + offset_of!(Ipv4Hdr, frags), u16)) {
         return Done::No;
@@ -220,7 +231,7 @@ fn ipv4(ctx: &TcContext, cpu: *mut Cpu, header: usize) -> Done {
         Verdict::Served => return served(ctx, usual),
         Verdict::Look => return Done::No,
     }
-    let key = get!(usual, key4) ^ u64::from(u32::from_be(destination));
+    let key = key ^ u64::from(u32::from_be(destination));
     let mut slot: *mut Slot4;
     let (mut index, mut found);
     find!(
@@ -237,7 +248,7 @@ fn ipv4(ctx: &TcContext, cpu: *mut Cpu, header: usize) -> Done {
             has(found, key)
         }
     );
-    count(ctx, usual, slot, found, || front::v4::carry(index))
+    count(ctx, &here, slot, found, || front::v4::carry(index))
 }
 
 /// A packet that answers a client.
@@ -270,15 +281,29 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> Done {
     if header + Ipv6Hdr::LEN + TRANSPORT > ctx.data_end() || load!(header, u8) >> 4 != 6 {
         return Done::No;
     }
-    let word = get!(cpu, word);
-    let usual = usual(cpu, word);
-    let usual6 = usual6(cpu, word);
-    if get!(usual6, source[0]) != load!(header + SOURCE, u64)
-        || get!(usual6, source[1]) != load!(header + SOURCE + 8, u64)
-        || get!(usual6, ifindex) != ifindex(ctx)
-    {
-        return Done::No;
-    }
+    let here = Here::new(cpu);
+    let Here { usual, word, .. } = here;
+    let source = [load!(header + SOURCE, u64), load!(header + SOURCE + 8, u64)];
+    let ifindex = ifindex(ctx);
+    let first = first6(cpu, word);
+    let is_first = get!(first, address[0]) == source[0]
+        && get!(first, address[1]) == source[1]
+        && get!(first, ifindex) == ifindex;
+    let tag = if is_first {
+        get!(first, tag)
+    } else {
+        let place = place(word, get!(usual, multiplier), placed6(source, ifindex));
+        let Some(other) = USUAL6.get_ptr_mut(place) else {
+            return Done::No;
+        };
+        if get!(other, address[0]) != source[0]
+            || get!(other, address[1]) != source[1]
+            || get!(other, ifindex) != ifindex
+        {
+            return Done::No;
+        }
+        get!(other, tag)
+    };
     let protocol = load!(header + offset_of!(Ipv6Hdr, next_hdr), u8);
     if transport::is_extension(protocol) {
         return Done::No;
@@ -292,7 +317,6 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> Done {
         load!(header + DESTINATION, u64),
         load!(header + DESTINATION + 8, u64),
     ];
-    let tag = get!(usual6, tag);
     let folded = folded(get!(cpu, multipliers6[0]), to, tag);
     let mut slot: *mut Slot6;
     let mut index;
@@ -311,7 +335,7 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> Done {
     // SAFETY: the word of the slot that counts.
     let slot = unsafe { &raw mut (*slot).slot };
     // SAFETY: see above.
-    count(ctx, usual, slot, unsafe { slot.read_volatile() }, || {
+    count(ctx, &here, slot, unsafe { slot.read_volatile() }, || {
         front::v6::carry(index)
     })
 }

@@ -6,7 +6,7 @@
 use core::mem::MaybeUninit;
 
 use tcpwatch_common::front::{
-    BANNED, Beside, FULL, IN_USE, NAMED, Slot4, Slot6, USUAL, WAYS, counted, to_carry,
+    BANNED, Beside, COUNTS, FULL, IN_USE, Slot4, Slot6, USUAL, WAYS, counted, to_carry,
 };
 
 use crate::cpu::get;
@@ -28,8 +28,7 @@ pub const NO_ROOM: u32 = ROOM + 1;
 /// There, and not full.
 pub const HELD: u32 = 6;
 
-/// A destination whose slot is looked for: the address, which only IPv6 has here, and the slot. [`USUAL`]: its source is the usual one of
-/// the generation.
+/// A destination whose slot is looked for: the address, which only IPv6 has here, and the slot without counts.
 pub type Wanted = [u64; 3];
 
 /// A slot's contents.
@@ -75,8 +74,13 @@ macro_rules! each {
 /// How a slot differs from one that is wanted: 0, [`BANNED`], or something else.
 #[inline(always)]
 fn difference(slot: u64, wanted: u64) -> u64 {
-    // In one of the usual source, counts are no difference; in another, whether the source that is wanted is the usual one.
-    (slot ^ wanted) & !(USUAL ^ all_if(slot / USUAL) & (USUAL | !NAMED))
+    (slot ^ wanted) & !(all_if(slot / USUAL) & COUNTS)
+}
+
+/// Has its lowest bit set if the slot is taken.
+#[inline(always)]
+const fn taken(slot: u64) -> u64 {
+    slot / USUAL | slot / IN_USE
 }
 
 /// All bits, if the lowest of the number is set; else none.
@@ -92,16 +96,16 @@ macro_rules! operations {
 
             #[inline(never)]
             pub fn visit(index: u32, wanted: &Wanted, increment: u64, opens: u64) -> u32 {
-                let mut in_use = IN_USE;
+                let mut all_taken = 1;
                 each!($table, $beside, index, |slot, beside, _way| {
                     let difference = $difference(slot, wanted);
                     if difference & !BANNED == 0 {
                         let full = add(beside, increment, opens) / FULL;
                         return verdict(difference) + full as u32;
                     }
-                    in_use &= word($word(slot));
+                    all_taken &= taken(word($word(slot)));
                 });
-                ROOM + wide(in_use / IN_USE) as u32
+                ROOM + wide(all_taken) as u32
             }
 
             /// Takes the slot with this number among all, or another one of its set that is free.
@@ -110,17 +114,14 @@ macro_rules! operations {
                 let (index, first) = ((number / WAYS as u64) as u32, number % WAYS as u64);
                 let mut free = 0;
                 each!($table, $beside, index, |slot, _beside, way| {
-                    free |= (!word($word(slot)) / IN_USE & 1) << way;
+                    free |= (!taken(word($word(slot))) & 1) << way;
                 });
                 // None but the first, if it is free.
                 free &= !all_if(free >> first) | 1 << first;
                 each!($table, $beside, index, |slot, beside, way| {
                     if free >> way & 1 != 0 {
-                        let [.., named] = *wanted;
                         $write(slot, wanted);
-                        let counts = all_if(named / USUAL & !banned / BANNED);
-                        let named = (named & NAMED & counts) | ((named & !USUAL | banned) & !counts);
-                        set($word(slot), named);
+                        set($word(slot), wanted[2] | banned);
                         add(beside, increment, opens);
                         return 1;
                     }
@@ -136,7 +137,7 @@ macro_rules! operations {
                     let word = word($word(slot));
                     let packed = (counted(word) & all_if(word / USUAL)) + get!(beside, packed);
                     // Free ones and banned ones have most.
-                    let packed = packed | all_if(!word / IN_USE) | all_if(word / BANNED & !word / USUAL);
+                    let packed = packed | all_if(!taken(word)) | all_if(word / BANNED);
                     if packed < fewest {
                         fewest = packed;
                         $copy(slot, into);
@@ -189,7 +190,7 @@ macro_rules! operations {
                     let word = word($word(slot));
                     if to_carry(word) & all_if(word / USUAL) & FULL != 0 {
                         sums |= add(beside, counted(word), 0);
-                        set($word(slot), word & NAMED);
+                        set($word(slot), word & !COUNTS);
                     }
                 });
                 sums

@@ -143,7 +143,11 @@ fn settle<const ETHERNET: bool>(ctx: &TcContext, word: u64) {
 fn outgoing<const ETHERNET: bool>(ctx: &TcContext, word: u64) {
     if let Some(cpu) = cpu::this_cpu() {
         let flags = cpu::get!(cpu::usual(cpu, word), flags);
-        names::outgoing(ctx, parse::<ETHERNET, false>(ctx, &mut Slot::uninit()), flags);
+        names::outgoing(
+            ctx,
+            parse::<ETHERNET, false>(ctx, &mut Slot::uninit()),
+            flags.into(),
+        );
     }
 }
 

@@ -5,10 +5,12 @@
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, RingBuf};
-use tcpwatch_common::front::{BesideSet, Cpu, SOURCE_NUMBERS, Set4, Set6};
+use tcpwatch_common::front::{BesideSet, Cpu, PLACES, SOURCE_NUMBERS, Set4, Set6, Source4, Source6};
 use tcpwatch_common::names::{FLOWS as FLOWS_ROOM, FlowId, FlowState};
 use tcpwatch_common::ports::{ALL_GROUPS, PortGroup};
 use tcpwatch_common::{Address, Counts, FlowKey, GENERATIONS, Policy, SOURCES_ROOM, SourceKey, Traffic};
+
+const ALL_PLACES: u32 = PLACES * GENERATIONS as u32;
 
 /// By the number of the CPU: where it counts, and its totals. The daemon maps it.
 #[map]
@@ -29,6 +31,14 @@ pub static BESIDE4: Array<BesideSet> = Array::with_max_entries(1, BPF_F_MMAPABLE
 /// The same for [`FRONT6`].
 #[map]
 pub static BESIDE6: Array<BesideSet> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Usual IPv4 sources, but for the one that has most packets: by generation, each in the place that its hash says. The daemon maps it.
+#[map]
+pub static USUAL4: Array<Source4> = Array::with_max_entries(ALL_PLACES, BPF_F_MMAPABLE);
+
+/// The same for IPv6.
+#[map]
+pub static USUAL6: Array<Source6> = Array::with_max_entries(ALL_PLACES, BPF_F_MMAPABLE);
 
 /// Local ports, by generation and protocol. The daemon maps it.
 #[map]
@@ -58,7 +68,7 @@ macro_rules! side {
     ($spill:ident, $sources:ident, $numbers:ident, $bans:ident, $ban_counts:ident) => {
         #[map]
         pub static $spill: HashMap<FlowKey, Traffic> = HashMap::with_max_entries(1, 0);
-        // Value: the source's number; 0: none.
+        // Value: the upper half of the source's tag; 0: it has none.
         #[map]
         pub static $sources: HashMap<SourceKey, u32> =
             HashMap::with_max_entries(SOURCES_ROOM, BPF_F_NO_PREALLOC);

@@ -6,7 +6,7 @@ use tcpwatch_common::front::unpack;
 use tcpwatch_common::{Outcome, Policy, Traffic};
 
 use crate::count::{Here, source};
-use crate::cpu::this_cpu;
+use crate::cpu::{banned, this_cpu};
 use crate::front::{self, Contents};
 use crate::maps::{POLICY, SIDE_0, SIDE_1, Side};
 use crate::parse::{Key, Parsed};
@@ -21,7 +21,7 @@ fn make_room(here: &Here, spot: &Spot, side: &Side) {
     if !spot.smallest(victim) {
         return;
     }
-    let (destination, number) = spot.decode(here.cpu, here.word, victim);
+    let (destination, number) = spot.decode(here.cpu, victim);
     if let Some(key) = key_of(side, destination, number)
         && spill::put(side, here.lane, key.flow(), held(victim))
         && spot.release(victim)
@@ -69,6 +69,9 @@ pub fn after(parsed: Parsed<'_>, word: u64) {
         (*usual).counted = 0;
         (*lane).outcomes[Outcome::Served as usize].add(unpack((*usual).served));
         (*usual).served = 0;
+        let banned = banned(cpu, word);
+        (*lane).outcomes[Outcome::Banned as usize].add(unpack(*banned));
+        *banned = 0;
     }
     match parsed {
         Parsed::Ip { key, .. } if word.cast_signed() < 0 => settle_slot(&here, key, &SIDE_1, 1),

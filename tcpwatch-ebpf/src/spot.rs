@@ -1,9 +1,11 @@
 //! A destination's place in the front table on the long way.
 
-use tcpwatch_common::front::{BANNED, Cpu, Lane, USUAL, WAYS, folded, set, slot_number, source_number, tag};
+use tcpwatch_common::front::{
+    BANNED, Cpu, Lane, USUAL, WAYS, folded, set, slot_number, unusual_number, usual_index, usual_number,
+};
 
 use crate::bell;
-use crate::cpu::{get, usual, usual6};
+use crate::cpu::get;
 use crate::front::{Contents, NO_ROOM, ROOM, Wanted, all_if, v4, v6};
 use crate::parse::{Key, MAPPED};
 
@@ -34,19 +36,17 @@ unsafe fn take_note(lane: *mut Lane, family: usize) {
 }
 
 impl Spot {
-    /// Where the destination of `key` has its place, counted for the source with this number.
+    /// Where the destination of `key` has its place, counted for the source with this tag.
     #[inline(always)]
-    pub fn new(cpu: *mut Cpu, word: u64, key: &Key, source: u32) -> Self {
-        let tag = tag(source);
+    pub fn new(cpu: *mut Cpu, word: u64, key: &Key, tag: u64) -> Self {
         if key.is_ipv4() {
             let hashed = (tag | u64::from(u32::from_be(key.destination[3]))) ^ get!(cpu, secret);
             let numbers = [
                 slot_number(word, get!(cpu, multiplier), hashed),
                 slot_number(word, get!(cpu, second), hashed),
             ];
-            let wanted = of_source(hashed, (hashed ^ get!(usual(cpu, word), key4)) >> u32::BITS);
             // The others are not zero, for which the compiler would call a function, see `Contents::nothing`. Nobody reads them.
-            return Self::at(word, [tag, tag, wanted], numbers, true);
+            return Self::at(word, [tag, tag, hashed], numbers, true);
         }
         let destination = key.destination_words();
         let folded = folded(get!(cpu, multipliers6[0]), destination, tag);
@@ -54,7 +54,6 @@ impl Spot {
             slot_number(word, get!(cpu, multipliers6[1]), folded),
             slot_number(word, get!(cpu, second), folded),
         ];
-        let tag = of_source(tag, tag ^ get!(usual6(cpu, word), tag));
         Self::at(word, [destination[0], destination[1], tag], numbers, false)
     }
 
@@ -166,23 +165,19 @@ impl Spot {
 
     /// Destination of a slot of this family, and the number of its source.
     #[inline(always)]
-    pub fn decode(&self, cpu: *mut Cpu, word: u64, contents: &Contents) -> ([u32; 4], u32) {
+    pub fn decode(&self, cpu: *mut Cpu, contents: &Contents) -> ([u32; 4], u32) {
         let [one, other, slot] = contents.slot;
-        let (destination, usual, secret) = if self.is_ipv4 {
-            let secret = get!(cpu, secret);
-            let destination = [0, 0, MAPPED, ((slot ^ secret) as u32).to_be()];
-            (destination, get!(usual(cpu, word), key4), secret)
+        let (destination, usual) = if self.is_ipv4 {
+            let destination = [0, 0, MAPPED, ((slot ^ get!(cpu, secret)) as u32).to_be()];
+            (destination, usual_number(true, usual_index(slot)))
         } else {
             let destination = [one as u32, (one >> 32) as u32, other as u32, (other >> 32) as u32];
-            (destination, get!(usual6(cpu, word), tag), 0)
+            (destination, usual_number(false, usual_index(slot)))
         };
-        let tag = slot ^ (slot ^ usual) & all_if(slot / USUAL) ^ secret;
-        (destination, source_number(tag))
+        let number = unusual_number(slot);
+        (
+            destination,
+            number ^ (number ^ usual) & all_if(slot / USUAL) as u32,
+        )
     }
-}
-
-/// What is looked for: `hashed`, if it does not differ from the usual source.
-#[inline(always)]
-fn of_source(hashed: u64, difference: u64) -> u64 {
-    hashed & !(all_if((difference | difference.wrapping_neg()) >> 63) & USUAL)
 }

@@ -5,6 +5,7 @@
 pub mod attach;
 pub mod bell;
 mod bpf;
+mod busiest;
 pub mod capacity;
 pub mod clock;
 pub mod drain;

@@ -28,7 +28,18 @@ const OWN: [[&str; 2]; 3] = [
     // Not ours under any policy.
     ["198.18.0.99", "2001:db8:ffff::99"],
 ];
-const POLICIES: usize = 5;
+/// More own sources of each family than are usual at a time; ours under one policy.
+const MANY: usize = 20;
+const POLICIES: usize = 6;
+
+/// The `n`th source.
+fn nth_source(n: usize, ipv6: bool) -> String {
+    match n.checked_sub(OWN.len()) {
+        None => OWN[n][usize::from(ipv6)].to_owned(),
+        Some(n) if ipv6 => format!("2001:db8:ffff::1:{n:x}"),
+        Some(n) => format!("198.18.1.{n}"),
+    }
+}
 
 /// The `n`th policy.
 fn nth_policy(n: usize) -> PolicySet {
@@ -47,6 +58,14 @@ fn nth_policy(n: usize) -> PolicySet {
             any_source: true,
             ..policy(LOOPBACK, &[a4, a6], &["::/0"])
         },
+        4 => {
+            let many: Vec<String> = (0..OWN.len() + MANY)
+                .filter(|n| *n != 2)
+                .flat_map(|n| [false, true].map(|ipv6| nth_source(n, ipv6)))
+                .collect();
+            let many: Vec<&str> = many.iter().map(String::as_str).collect();
+            policy(LOOPBACK, &many, &["203.0.113.0/24", "2001:db8:bad::/48"])
+        }
         // More own sources than have a number: the last of them do without the front table.
         _ => {
             let mut crowd = policy(LOOPBACK, &[a4, a6, b4, b6], &["203.0.113.0/24"]);
@@ -119,7 +138,7 @@ fn shape() -> impl Strategy<Value = Shape> {
 fn event() -> impl Strategy<Value = Event> {
     let packets = (
         any::<bool>(),
-        prop_oneof![5 => Just(0_usize), 3 => Just(1), 1 => Just(2)],
+        prop_oneof![5 => Just(0_usize), 3 => Just(1), 1 => Just(2), 4 => 3..OWN.len() + MANY],
         any::<u8>(),
         prop_oneof![2 => Just(1_u8), 1 => 1_u8..40],
         any::<u8>(),
@@ -268,10 +287,10 @@ fn compare(expected: &Interval, drained: &Drained, exact: bool, met: &mut Met) {
 
 /// Shows the packets to the program, and counts them as they should be counted.
 fn send(counter: &mut Counter, packets: &Packets, in_force: &PolicySet, interval: &mut Interval) {
-    let source = OWN[packets.source][usize::from(packets.ipv6)];
+    let source = nth_source(packets.source, packets.ipv6);
     for n in 0..packets.count {
         let to = destination(packets.first.wrapping_add(n), packets.ipv6);
-        let (frame, skb) = frame(source, &to, packets.payload, packets.shape);
+        let (frame, skb) = frame(&source, &to, packets.payload, packets.shape);
         counter.run_often(&frame, skb, packets.times);
         let bytes = if skb.wire_len > 0 {
             u64::from(skb.wire_len)

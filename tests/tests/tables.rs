@@ -261,7 +261,7 @@ fn a_counter_is_emptied_into_the_spill_at_two_to_the_23_and_not_before() {
     pin(0);
     for is_ipv4 in [true, false] {
         let mut counter = Counter::with(smallest(16), own_policy());
-        // The first packet is counted beside the slot, the others in it, from where they are carried 512 at a time.
+        // The first packet is counted beside the slot, the others in it, from where they are carried 128 at a time.
         for (times, spilled) in [(FULL, 0), (FULL + 1, 1), (2 * FULL + 7, 1)] {
             let before = counter.tables().ways().spilled;
             send(&mut counter, &to(1, is_ipv4), times);
@@ -358,14 +358,9 @@ fn what_a_slot_has_counted_is_carried_before_it_runs_over() {
         gso_size: gso_segs.min(1),
         ..Skb::default()
     };
-    // A slot is carried at 2^9 packets or 2^19 bytes. One packet less, or a packet less than those bytes, and the most segments that are
+    // A slot is carried at 2^7 packets or 2^17 bytes. One packet less, or a packet less than those bytes, and the most segments that are
     // added on the short way; then the fewest that are not. The first packet is not in the slot.
-    for (bytes, times, segments) in [
-        (50, 512, 511),
-        (16_384, 32, 511),
-        (65_536, 8, 511),
-        (70, 512, 512),
-    ] {
+    for (bytes, times, segments) in [(50, 128, 127), (16_384, 8, 127), (65_535, 3, 127), (70, 128, 128)] {
         for is_ipv4 in [true, false] {
             let mut counter = Counter::with(smallest(16), own_policy());
             let (kind, packet) = packet(&to(1, is_ipv4));

@@ -8,14 +8,15 @@ use std::os::fd::BorrowedFd;
 
 use aya::Ebpf;
 use tcpwatch_common::front::{
-    BANNED, BesideSet, Cpu, IN_USE, Lane, NO_REGION, Set4, Set6, USUAL, Usual, Usual6, WAYS, bits, tag,
-    unpack, word,
+    BesideSet, Cpu, Lane, NO_REGION, PLACES, Set4, Set6, Source4, Source6, WAYS, bits, place, placed4,
+    placed6, tag, unpack, word,
 };
 use tcpwatch_common::names::Sampling;
 use tcpwatch_common::ports::{ALL_GROUPS, GROUPS, PortGroup, group};
-use tcpwatch_common::{Address, Outcome, SourceKey, Totals};
+use tcpwatch_common::{Address, Outcome, Totals};
 
 pub use self::contents::{Contents, Numbers};
+use super::busiest::{self, spreading};
 use super::capacity::{Fill, Sizing};
 use super::drain::Generation;
 use super::multiplier;
@@ -56,6 +57,8 @@ pub struct Front {
     v6: Shared<Set6>,
     beside4: Shared<BesideSet>,
     beside6: Shared<BesideSet>,
+    usual4: Shared<Source4>,
+    usual6: Shared<Source6>,
     ports: Shared<PortGroup>,
     secret: u64,
     sizing: Sizing,
@@ -127,6 +130,8 @@ impl Front {
             v6: mapped(descriptor("FRONT6")?, "FRONT6", sets)?,
             beside4: mapped(descriptor("BESIDE4")?, "BESIDE4", sets)?,
             beside6: mapped(descriptor("BESIDE6")?, "BESIDE6", sets)?,
+            usual4: mapped(descriptor("USUAL4")?, "USUAL4", PLACES * 2)?,
+            usual6: mapped(descriptor("USUAL6")?, "USUAL6", PLACES * 2)?,
             ports: mapped(descriptor("PORTS")?, "PORTS", ALL_GROUPS)?,
             flips: 0,
             secret: 0,
@@ -141,8 +146,8 @@ impl Front {
     fn keep_secrets(&mut self) -> io::Result<()> {
         let [secret, one, other] = random()?;
         let [multiplier, second] = multiplier::choose(|| random().map(|[number]| number))?;
-        // Nothing but destination and source is hidden: the rest stays readable.
-        self.secret = secret & !(BANNED | IN_USE | USUAL);
+        // Nothing but the destination is hidden: the rest stays readable.
+        self.secret = secret & u64::from(u32::MAX);
         for cpu in 0..self.layout.cpus as usize {
             let cpu = self.cpus.at(cpu);
             // SAFETY: inside the mapping, and no program runs yet.
@@ -156,37 +161,56 @@ impl Front {
         Ok(())
     }
 
-    /// The source that most packets came from, and its interface and number, for each family. `generation` must be the
-    /// spare one, or nothing attached.
-    pub fn set_usual(
-        &self,
-        generation: Generation,
-        v4: Option<(SourceKey, u32)>,
-        v6: Option<(SourceKey, u32)>,
-    ) {
-        let (mut usual, mut usual6) = (Usual::default(), Usual6::default());
-        if let Some((source, number)) = v4 {
-            let [.., a, b, c, d] = source.address;
-            usual.source4 = u32::from_ne_bytes([a, b, c, d]);
-            usual.ifindex4 = source.ifindex;
-            usual.key4 = tag(number) ^ self.secret;
-        }
-        if let Some((source, number)) = v6 {
-            usual6.source = words(source.address);
-            usual6.ifindex = source.ifindex;
-            usual6.tag = tag(number);
-        }
+    /// The sources whose packets go the short way. `generation` must be the spare one, or nothing attached.
+    pub fn set_usual(&self, generation: Generation, usual: &busiest::Usual) {
+        let v4: Vec<Source4> = usual
+            .ranked(true)
+            .map(|(number, source)| {
+                let [.., a, b, c, d] = source.address;
+                Source4 {
+                    key: tag(number) ^ self.secret,
+                    address: u32::from_ne_bytes([a, b, c, d]),
+                    ifindex: source.ifindex,
+                }
+            })
+            .collect();
+        let v6: Vec<Source6> = usual
+            .ranked(false)
+            .map(|(number, source)| Source6 {
+                address: words(source.address),
+                tag: tag(number),
+                ifindex: source.ifindex,
+                padding: 0,
+            })
+            .collect();
+        let placed4: Vec<u64> = v4.iter().map(|of| placed4(of.address, of.ifindex)).collect();
+        let placed6: Vec<u64> = v6.iter().map(|of| placed6(of.address, of.ifindex)).collect();
+        let multiplier = spreading([&placed4, &placed6]);
         for cpu in 0..self.layout.cpus as usize {
             let cpu = self.cpus.at(cpu);
             // SAFETY: inside the mapping; nobody uses the spare generation's part.
             unsafe {
                 let place = &raw mut (*cpu).usual[generation.index()];
-                (*place).key4 = usual.key4;
-                (*place).source4 = usual.source4;
-                (*place).ifindex4 = usual.ifindex4;
-                (*cpu).usual6[generation.index()] = usual6;
+                (*place).first = v4.first().copied().unwrap_or_default();
+                (*place).multiplier = multiplier;
+                (*cpu).first6[generation.index()] = v6.first().copied().unwrap_or_default();
             }
         }
+        let word = word(generation == Generation::Odd, 0, 0);
+        put(
+            &self.usual4,
+            generation,
+            |of| place(word, multiplier, of),
+            &v4,
+            &placed4,
+        );
+        put(
+            &self.usual6,
+            generation,
+            |of| place(word, multiplier, of),
+            &v6,
+            &placed6,
+        );
     }
 
     /// What holds for the generation's packets on the short way, and the ports that are served. `generation` must be the spare one, or
@@ -194,7 +218,7 @@ impl Front {
     pub fn set_rules(&self, generation: Generation, flags: u64, served: Option<&PortBits>) {
         for cpu in 0..self.layout.cpus as usize {
             // SAFETY: inside the mapping; nobody uses the spare generation's part.
-            unsafe { (*self.cpus.at(cpu)).usual[generation.index()].flags = flags };
+            unsafe { (*self.cpus.at(cpu)).usual[generation.index()].flags = flags as u32 };
         }
         let Some(served) = served else { return };
         for (udp, words) in [(false, &served.tcp), (true, &served.udp)] {
@@ -304,6 +328,7 @@ impl Front {
             }
             totals.outcomes[Outcome::Counted as usize].add(unpack(usual.counted));
             totals.outcomes[Outcome::Served as usize].add(unpack(usual.served));
+            totals.outcomes[Outcome::Banned as usize].add(unpack(cpu.banned[generation.index()]));
         }
         totals
     }
@@ -314,37 +339,33 @@ impl Front {
         for (position, cpu) in self.layout.with_region.iter().enumerate() {
             let cpu = self.cpus.copy(*cpu as usize);
             let taken = cpu.lanes[generation.index()].taken;
-            let (usual4, usual6) = (
-                cpu.usual[generation.index()].key4,
-                cpu.usual6[generation.index()].tag,
-            );
             // What no slot was taken of is empty: not even looked at.
             if taken[0] > 0 || self.one_region {
                 for set in self.in_use(position, generation) {
-                    self.read4(set, usual4, numbers, &mut contents);
+                    self.read4(set, numbers, &mut contents);
                 }
             }
             if taken[1] > 0 || self.one_region {
                 for set in self.in_use(position, generation) {
-                    self.read6(set, usual6, numbers, &mut contents);
+                    self.read6(set, numbers, &mut contents);
                 }
             }
         }
         contents
     }
 
-    fn read4(&self, set: usize, usual: u64, numbers: &Numbers, contents: &mut Contents) {
+    fn read4(&self, set: usize, numbers: &Numbers, contents: &mut Contents) {
         let slots = self.v4.copy(set).slots;
         // What is beside an empty set is not looked at.
         if slots.iter().any(|slot| *slot != 0) {
-            contents.add_set4(slots, self.beside4.copy(set), [usual, self.secret], numbers);
+            contents.add_set4(slots, self.beside4.copy(set), self.secret, numbers);
         }
     }
 
-    fn read6(&self, set: usize, usual: u64, numbers: &Numbers, contents: &mut Contents) {
+    fn read6(&self, set: usize, numbers: &Numbers, contents: &mut Contents) {
         let slots = self.v6.copy(set).slots;
         if slots.iter().any(|slot| slot.slot != 0) {
-            contents.add_set6(slots, self.beside6.copy(set), usual, numbers);
+            contents.add_set6(slots, self.beside6.copy(set), numbers);
         }
     }
 
@@ -385,6 +406,7 @@ impl Front {
                 (*cpu).usual[generation.index()].counted = 0;
                 (*cpu).usual[generation.index()].extra = 0;
                 (*cpu).usual[generation.index()].served = 0;
+                (*cpu).banned[generation.index()] = 0;
             }
         }
     }
@@ -417,6 +439,21 @@ impl Front {
             fill.cramped |= bits < self.layout.bits && used * 4 >= slots * 3;
         }
         fill
+    }
+}
+
+/// Puts sources into their places, those that come first where two have the same.
+fn put<T: Element>(
+    table: &Shared<T>,
+    generation: Generation,
+    place: impl Fn(u64) -> u32,
+    sources: &[T],
+    placed: &[u64],
+) {
+    table.clear(generation.index() * PLACES as usize, PLACES as usize);
+    for (source, placed) in sources.iter().zip(placed).rev() {
+        // SAFETY: inside the mapping; nobody uses the spare generation's part.
+        unsafe { table.at(place(*placed) as usize).write_volatile(*source) };
     }
 }
 

@@ -22,12 +22,14 @@ use super::tables::{TableError, call_error, map_error};
 pub use self::left::Leftover;
 
 /// The tables that counts are read from.
-const TABLES: [&str; 14] = [
+const TABLES: [&str; 16] = [
     "CPUS",
     "FRONT4",
     "FRONT6",
     "BESIDE4",
     "BESIDE6",
+    "USUAL4",
+    "USUAL6",
     "PORTS",
     "SPILL_0",
     "SPILL_1",

@@ -49,6 +49,12 @@ pub fn to_ip(address: Address) -> IpAddr {
     Ipv6Addr::from(address).to_canonical()
 }
 
+/// Whether the address is one of IPv4, mapped.
+#[must_use]
+pub fn is_ipv4(address: Address) -> bool {
+    to_ip(address).is_ipv4()
+}
+
 /// The prefix as the ban table holds it: length in bits of the mapped form, and the address.
 #[must_use]
 pub fn to_prefix(net: IpNet) -> (u32, Address) {

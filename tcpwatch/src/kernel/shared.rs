@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tcpwatch_common::front::{BesideSet, Cpu, Set4, Set6};
+use tcpwatch_common::front::{BesideSet, Cpu, Set4, Set6, Source4, Source6};
 use tcpwatch_common::ports::PortGroup;
 
 /// A struct of integers that an array map holds.
@@ -26,6 +26,10 @@ unsafe impl Element for Set4 {}
 unsafe impl Element for Set6 {}
 // SAFETY: as above.
 unsafe impl Element for BesideSet {}
+// SAFETY: as above.
+unsafe impl Element for Source4 {}
+// SAFETY: as above.
+unsafe impl Element for Source6 {}
 // SAFETY: as above.
 unsafe impl Element for PortGroup {}
 

@@ -10,12 +10,12 @@ use aya::maps::{Array, Map, MapData, MapError};
 use tcpwatch_common::front::Lane;
 use tcpwatch_common::names::Sampling;
 use tcpwatch_common::{
-    Address, Counts, FlowKey, Outcome, POLICY_ANSWERS, POLICY_ANY_SOURCE, POLICY_BANS, POLICY_SERVED, Policy,
-    SourceKey, Traffic,
+    Counts, FlowKey, Outcome, POLICY_ANSWERS, POLICY_ANY_SOURCE, POLICY_BANS, POLICY_SERVED, Policy, Traffic,
 };
 
-use self::side::{Side, is_ipv4};
+use self::side::Side;
 use super::bpf::{self, GracePeriod};
+use super::busiest::Busiest;
 use super::capacity::Fill;
 use super::drain::{Generation, Tables};
 use super::front::{Front, Layout};
@@ -68,8 +68,7 @@ pub struct KernelTables {
     grace: GracePeriod,
     /// Room in each generation's spill.
     room: usize,
-    /// Own sources with most packets, by family: IPv4, IPv6.
-    busiest: [Option<SourceKey>; 2],
+    busiest: Busiest,
 }
 
 pub(super) fn map_error(step: &'static str, map: impl Into<String>) -> impl FnOnce(MapError) -> TableError {
@@ -127,7 +126,7 @@ impl KernelTables {
             sides: [Side::take(ebpf, 0)?, Side::take(ebpf, 1)?],
             grace: GracePeriod::new().map_err(call_error("create a map", "grace period"))?,
             room: room as usize,
-            busiest: [None; 2],
+            busiest: Busiest::default(),
         })
     }
 
@@ -171,41 +170,22 @@ impl KernelTables {
         self.front.sampling()
     }
 
-    fn set_usual(&self, generation: Generation) {
-        let side = &self.sides[generation.index()];
-        let [v4, v6] = self.busiest;
-        self.front
-            .set_usual(generation, side.usual(v4, true), side.usual(v6, false));
-    }
-
-    /// Takes note of the sources that most packets came from.
-    fn note_sources(&mut self, destinations: &[(FlowKey, Traffic)]) {
-        let mut packets = foldhash::HashMap::<SourceKey, u64>::default();
-        for (key, traffic) in destinations {
-            let source = SourceKey {
-                address: key.source,
-                ifindex: key.ifindex,
-            };
-            *packets.entry(source).or_default() += traffic.counts.packets;
-        }
-        for (busiest, ipv4) in self.busiest.iter_mut().zip([true, false]) {
-            let most = packets
-                .iter()
-                .filter(|(source, _)| source.address != Address::default() && is_ipv4(source.address) == ipv4)
-                .max_by_key(|(_, packets)| **packets);
-            if let Some((source, _)) = most {
-                *busiest = Some(*source);
-            }
-        }
+    /// Has the sources that most packets came from be the usual ones.
+    fn set_usual(&mut self, generation: Generation) -> Result<(), TableError> {
+        let side = &mut self.sides[generation.index()];
+        let usual = self.busiest.choose(side.numbers_of.keys());
+        side.install_usual(usual)?;
+        self.front.set_usual(generation, usual);
+        Ok(())
     }
 }
 
 impl Tables for KernelTables {
     fn install(&mut self, generation: Generation, policy: &PolicySet) -> Result<(), TableError> {
         let side = &mut self.sides[generation.index()];
-        side.install_sources(policy)?;
+        side.install_sources(policy, self.busiest.choose(policy.sources.iter()))?;
         side.install_bans(&policy.bans)?;
-        self.set_usual(generation);
+        self.set_usual(generation)?;
         let mut flags = 0;
         if policy.any_source {
             flags |= POLICY_ANY_SOURCE;
@@ -228,7 +208,7 @@ impl Tables for KernelTables {
     }
 
     fn flip(&mut self, to: Generation) -> Result<(), TableError> {
-        self.set_usual(to);
+        self.set_usual(to)?;
         self.front.flip(to);
         Ok(())
     }
@@ -263,7 +243,7 @@ impl Tables for KernelTables {
         side.to_clear.clone_from(&keys);
         let mut destinations = contents.destinations;
         destinations.extend(keys.into_iter().zip(values));
-        self.note_sources(&destinations);
+        self.busiest.note(&destinations);
         Ok(Drained {
             totals,
             destinations,

@@ -63,7 +63,10 @@ impl Leftover {
     /// # Errors
     /// One is missing, or may not be read.
     pub(super) fn open(directory: &Path) -> Result<Self, TableError> {
-        let maps = ["CPUS", "FRONT4", "FRONT6", "BESIDE4", "BESIDE6", "PORTS"]
+        let front = [
+            "CPUS", "FRONT4", "FRONT6", "BESIDE4", "BESIDE6", "USUAL4", "USUAL6", "PORTS",
+        ];
+        let maps = front
             .into_iter()
             .map(|name| Ok((name, pinned(directory, name)?)))
             .collect::<Result<HashMap<_, _>, TableError>>()?;

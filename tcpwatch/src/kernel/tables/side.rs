@@ -1,7 +1,6 @@
 //! One generation's tables behind the front table, and the policy that is in them.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -9,12 +8,13 @@ use aya::Ebpf;
 use aya::maps::lpm_trie::Key;
 use aya::maps::{Array, HashMap, LpmTrie, MapData};
 use ipnet::IpNet;
-use tcpwatch_common::front::SOURCE_NUMBERS;
+use tcpwatch_common::front::{SOURCE_NUMBERS, UNUSUAL_NUMBERS, tag};
 use tcpwatch_common::{Address, BAN_IPV6, Counts, FlowKey, SOURCES_ROOM, SourceKey};
 
 use super::{TableError, map_error, own_descriptor, take};
+use crate::kernel::busiest::Usual;
 use crate::kernel::front::Numbers;
-use crate::kernel::policy::{PolicySet, to_ip, to_prefix};
+use crate::kernel::policy::{PolicySet, to_prefix};
 
 /// One generation's maps behind the front table.
 pub(super) struct Side {
@@ -26,8 +26,10 @@ pub(super) struct Side {
     pub(super) ban_counts: Array<MapData, Counts>,
     /// The same map, for reading in batches.
     pub(super) ban_counts_fd: OwnedFd,
-    /// What `sources` holds: each own source's number, or 0.
-    pub(super) installed_sources: BTreeMap<SourceKey, u32>,
+    /// The own sources, each with the number that it has where it is none of the usual ones, or 0.
+    pub(super) numbers_of: BTreeMap<SourceKey, u32>,
+    /// What `sources` holds.
+    installed_sources: BTreeMap<SourceKey, u32>,
     /// What `numbers` holds. Number 0 is nobody's.
     pub(super) installed_numbers: Numbers,
     /// What `bans` holds.
@@ -38,7 +40,13 @@ pub(super) struct Side {
     pub(super) bans_to_clear: Vec<u32>,
 }
 
-/// All own sources with their numbers. With any source, each interface has one more, for packets from addresses that are
+/// Whose a number is that nobody has.
+const NOBODY: SourceKey = SourceKey {
+    address: [0; size_of::<Address>()],
+    ifindex: 0,
+};
+
+/// All own sources with their numbers, as long as there are any. With any source, each interface has one more, for packets from addresses that are
 /// not ours.
 fn numbered(policy: &PolicySet) -> BTreeMap<SourceKey, u32> {
     let mut sources = policy.sources.clone();
@@ -49,14 +57,10 @@ fn numbered(policy: &PolicySet) -> BTreeMap<SourceKey, u32> {
         }));
     }
     let number = |n| if n < SOURCE_NUMBERS { n } else { 0 };
-    (1..)
+    (UNUSUAL_NUMBERS..)
         .zip(sources)
         .map(|(n, source)| (source, number(n)))
         .collect()
-}
-
-pub(super) fn is_ipv4(address: Address) -> bool {
-    matches!(to_ip(address), IpAddr::V4(_))
 }
 
 impl Side {
@@ -68,15 +72,16 @@ impl Side {
             bans: take(ebpf, &format!("BANS_{index}"))?,
             ban_counts_fd: own_descriptor(ebpf, &format!("BAN_COUNTS_{index}"))?,
             ban_counts: take(ebpf, &format!("BAN_COUNTS_{index}"))?,
+            numbers_of: BTreeMap::new(),
             installed_sources: BTreeMap::new(),
-            installed_numbers: Numbers::new(),
+            installed_numbers: vec![NOBODY; SOURCE_NUMBERS as usize],
             installed_bans: Arc::default(),
             to_clear: Vec::new(),
             bans_to_clear: Vec::new(),
         })
     }
 
-    pub(super) fn install_sources(&mut self, policy: &PolicySet) -> Result<(), TableError> {
+    pub(super) fn install_sources(&mut self, policy: &PolicySet, usual: &Usual) -> Result<(), TableError> {
         let wanted = numbered(policy);
         if wanted.len() > SOURCES_ROOM as usize {
             return Err(TableError::TooManySources {
@@ -96,25 +101,11 @@ impl Side {
                 .map_err(map_error("remove an own source", "SOURCES"))?;
             self.installed_sources.remove(&key);
         }
-        self.installed_numbers.resize(
-            SOURCE_NUMBERS as usize,
-            SourceKey {
-                address: Address::default(),
-                ifindex: 0,
-            },
-        );
-        for (key, number) in wanted {
-            if number != 0 && self.installed_numbers.get(number as usize) != Some(&key) {
-                self.numbers
-                    .set(number, words(key), 0)
-                    .map_err(map_error("number an own source", "NUMBERS"))?;
-                self.installed_numbers[number as usize] = key;
-            }
-            if self.installed_sources.get(&key) != Some(&number) {
-                self.sources
-                    .insert(key, number, 0)
-                    .map_err(map_error("add an own source", "SOURCES"))?;
-                self.installed_sources.insert(key, number);
+        self.numbers_of = wanted;
+        for (source, number) in self.numbers_of.clone() {
+            self.install_tag(source, usual)?;
+            if number != 0 {
+                self.install_number(number, source)?;
             }
         }
         Ok(())
@@ -147,28 +138,45 @@ impl Side {
         Ok(())
     }
 
-    /// The source whose packets go the short way: `wanted` if it is one of ours, else the first of the family.
-    pub(super) fn usual(&self, wanted: Option<SourceKey>, ipv4: bool) -> Option<(SourceKey, u32)> {
-        let number = |source: SourceKey| {
-            self.installed_sources
-                .get(&source)
-                .map(|number| (source, *number))
+    /// Has these be the usual sources.
+    pub(super) fn install_usual(&mut self, usual: &Usual) -> Result<(), TableError> {
+        for (number, source) in usual.numbered() {
+            // Written last, so that what failed in the middle is done again.
+            let before = self.installed_numbers.get(number as usize).copied();
+            for source in before.into_iter().chain(source) {
+                self.install_tag(source, usual)?;
+            }
+            self.install_number(number, source.unwrap_or(NOBODY))?;
+        }
+        Ok(())
+    }
+
+    /// Says under which number a source is counted, if it is one of ours.
+    fn install_tag(&mut self, source: SourceKey, usual: &Usual) -> Result<(), TableError> {
+        let Some(own) = self.numbers_of.get(&source) else {
+            return Ok(());
         };
-        wanted
-            .and_then(number)
-            .filter(|(_, number)| *number != 0)
-            .or_else(|| {
-                self.installed_sources
-                    .iter()
-                    .map(|(source, number)| (*source, *number))
-                    .filter(|(source, number)| {
-                        *number != 0
-                            && source.address != Address::default()
-                            && is_ipv4(source.address) == ipv4
-                    })
-                    // Link-local addresses send little.
-                    .min_by_key(|(source, _)| source.address.starts_with(&[0xfe, 0x80]))
-            })
+        let half = match usual.number(&source).unwrap_or(*own) {
+            0 => 0,
+            number => (tag(number) >> u32::BITS) as u32,
+        };
+        if self.installed_sources.get(&source) != Some(&half) {
+            self.sources
+                .insert(source, half, 0)
+                .map_err(map_error("add an own source", "SOURCES"))?;
+            self.installed_sources.insert(source, half);
+        }
+        Ok(())
+    }
+
+    fn install_number(&mut self, number: u32, source: SourceKey) -> Result<(), TableError> {
+        if self.installed_numbers.get(number as usize) != Some(&source) {
+            self.numbers
+                .set(number, words(source), 0)
+                .map_err(map_error("number an own source", "NUMBERS"))?;
+            self.installed_numbers[number as usize] = source;
+        }
+        Ok(())
     }
 
     /// Adds what the front table has counted of banned destinations to their prefixes.

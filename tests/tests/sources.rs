@@ -1,0 +1,221 @@
+//! Hosts with several own addresses: which of them are counted on the short way, and that all are counted exactly.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+use std::collections::BTreeMap;
+
+use tcpwatch::kernel::capacity::Capacity;
+use tcpwatch::kernel::policy::{PolicySet, to_address, to_ip};
+use tcpwatch::tally::Drained;
+use tcpwatch_common::front::USUAL_SOURCES;
+use tcpwatch_common::{Counts, Outcome};
+use tcpwatch_tests::counter::{Counter, LOOPBACK, Skb, policy};
+use tcpwatch_tests::cpu::pin;
+use tcpwatch_tests::frame::{IPV4, IPV6, UDP, ethernet, ipv4, ipv6, udp};
+
+/// The `n`th own address.
+fn own(n: u32, is_ipv4: bool) -> String {
+    if is_ipv4 {
+        format!("198.18.0.{n}")
+    } else {
+        format!("2001:db8:ffff::{n:x}")
+    }
+}
+
+/// The `n`th destination.
+fn to(n: u32, is_ipv4: bool) -> String {
+    if is_ipv4 {
+        format!("192.0.2.{n}")
+    } else {
+        format!("2001:db8:1::{n:x}")
+    }
+}
+
+/// A banned destination.
+const fn banned(is_ipv4: bool) -> &'static str {
+    if is_ipv4 { "203.0.113.9" } else { "2001:db8:bad::9" }
+}
+
+/// So many own addresses of each family.
+fn own_policy(count: u32) -> PolicySet {
+    let own: Vec<String> = (1..=count)
+        .flat_map(|n| [true, false].map(|is_ipv4| own(n, is_ipv4)))
+        .collect();
+    let own: Vec<&str> = own.iter().map(String::as_str).collect();
+    policy(LOOPBACK, &own, &["203.0.113.0/24", "2001:db8:bad::/48"])
+}
+
+fn counter(slots: u32, sources: u32) -> Counter {
+    let capacity = Capacity {
+        slots: Some(slots),
+        spill: 16_384,
+        bans: 2,
+        samples: 0,
+    };
+    Counter::with(capacity, own_policy(sources))
+}
+
+fn send(counter: &mut Counter, from: &str, to: &str, times: u32) {
+    let (kind, packet) = if to.contains(':') {
+        (IPV6, ipv6(from, to, UDP, &udp(8)))
+    } else {
+        (IPV4, ipv4(from, to, UDP, &udp(8)))
+    };
+    counter.run_often(&ethernet(kind, &packet), Skb::default(), times);
+}
+
+/// A drain that must balance.
+#[track_caller]
+fn drain(counter: &mut Counter) -> Drained {
+    let drained = counter.drain();
+    assert_eq!(drained.imbalance(), None);
+    drained
+}
+
+/// Packets of the last drain that went the long way, while no packed counter was full.
+fn on_the_long_way(counter: &mut Counter) -> u64 {
+    let lanes = counter.tables().last();
+    lanes.iter().map(|lane| lane.seen.packets).sum()
+}
+
+/// Packets by source and destination.
+fn by_flow(drained: &Drained) -> BTreeMap<(String, String), u64> {
+    let mut sums = BTreeMap::new();
+    for (key, traffic) in &drained.destinations {
+        let flow = (to_ip(key.source).to_string(), to_ip(key.destination).to_string());
+        *sums.entry(flow).or_default() += traffic.counts.packets;
+    }
+    sums
+}
+
+#[test]
+fn packets_of_every_usual_source_go_the_short_way() {
+    const TIMES: u32 = 1000;
+    pin(0);
+    for is_ipv4 in [true, false] {
+        let mut counter = counter(1024, USUAL_SOURCES);
+        // Twice, so that both generations are met.
+        for _ in 0..2 {
+            let mut expected = BTreeMap::new();
+            for n in 1..=USUAL_SOURCES {
+                for from in [n, USUAL_SOURCES + 1 - n] {
+                    send(&mut counter, &own(from, is_ipv4), &to(7, is_ipv4), TIMES);
+                }
+                expected.insert((own(n, is_ipv4), to(7, is_ipv4)), u64::from(2 * TIMES));
+            }
+            assert_eq!(by_flow(&drain(&mut counter)), expected);
+            // The first of each.
+            assert_eq!(on_the_long_way(&mut counter), u64::from(USUAL_SOURCES));
+        }
+    }
+}
+
+#[test]
+fn of_more_sources_those_with_most_packets_become_usual() {
+    const SOURCES: u32 = 2 * USUAL_SOURCES;
+    const TIMES: u32 = 500;
+    pin(0);
+    for is_ipv4 in [true, false] {
+        let mut counter = counter(1024, SOURCES);
+        let busy = SOURCES - USUAL_SOURCES + 1..=SOURCES;
+        let mut long = Vec::new();
+        for _ in 0..3 {
+            for n in 1..=SOURCES {
+                let times = if busy.contains(&n) { TIMES } else { 1 };
+                send(&mut counter, &own(n, is_ipv4), &to(7, is_ipv4), times);
+            }
+            let flows = by_flow(&drain(&mut counter));
+            for n in 1..=SOURCES {
+                let times = if busy.contains(&n) { TIMES } else { 1 };
+                assert_eq!(flows[&(own(n, is_ipv4), to(7, is_ipv4))], u64::from(times));
+            }
+            long.push(on_the_long_way(&mut counter));
+        }
+        // Nothing is known of them at the start, nor in the generation that came into use when the first was drained. This is the negative
+        // control, too: packets of other sources go the long way.
+        let all = u64::from(USUAL_SOURCES * (TIMES + 1));
+        assert_eq!(long, [all, all, u64::from(SOURCES)]);
+    }
+}
+
+#[test]
+fn packets_to_banned_destinations_go_the_short_way() {
+    const TIMES: u32 = 1000;
+    pin(0);
+    for is_ipv4 in [true, false] {
+        let mut counter = counter(64, USUAL_SOURCES + 1);
+        // The last is none of the usual ones. Nothing that is counted says otherwise, as nothing is.
+        for (n, long) in [(1, 1), (2, 1), (USUAL_SOURCES + 1, TIMES)] {
+            send(&mut counter, &own(n, is_ipv4), banned(is_ipv4), TIMES);
+            let drained = drain(&mut counter);
+            let bytes = if is_ipv4 { 50 } else { 70 };
+            let expected = Counts {
+                packets: TIMES.into(),
+                bytes: u64::from(TIMES) * bytes,
+            };
+            assert_eq!(drained.totals.outcomes[Outcome::Banned as usize], expected);
+            assert_eq!(drained.totals.seen, expected);
+            let [(prefix, counts)] = drained.bans[..] else {
+                panic!("one ban is met: {:?}", drained.bans)
+            };
+            assert!(prefix.contains(&banned(is_ipv4).parse::<std::net::IpAddr>().unwrap()));
+            assert_eq!(counts, expected);
+            assert_eq!(on_the_long_way(&mut counter), u64::from(long));
+        }
+    }
+}
+
+#[test]
+fn destinations_that_lose_their_slots_keep_their_sources() {
+    const SOURCES: u32 = USUAL_SOURCES + 4;
+    const DESTINATIONS: u32 = 40;
+    pin(0);
+    for is_ipv4 in [true, false] {
+        let mut counter = counter(64, SOURCES);
+        for _ in 0..2 {
+            let mut expected = BTreeMap::new();
+            for round in 1..=3 {
+                for n in 1..=SOURCES {
+                    for destination in 1..=DESTINATIONS {
+                        send(
+                            &mut counter,
+                            &own(n, is_ipv4),
+                            &to(destination, is_ipv4),
+                            n + destination,
+                        );
+                        let packets = u64::from(round * (n + destination));
+                        expected.insert((own(n, is_ipv4), to(destination, is_ipv4)), packets);
+                    }
+                }
+            }
+            assert_eq!(by_flow(&drain(&mut counter)), expected);
+        }
+        assert!(counter.tables().ways().evicted > 100, "slots were given away");
+    }
+}
+
+#[test]
+fn a_source_that_is_taken_away_is_no_longer_ours_and_the_others_are() {
+    pin(0);
+    for is_ipv4 in [true, false] {
+        let mut counter = counter(1024, USUAL_SOURCES + 2);
+        for without in [1, 5, USUAL_SOURCES + 2] {
+            let mut policy = own_policy(USUAL_SOURCES + 2);
+            let gone = to_address(own(without, is_ipv4).parse().unwrap());
+            policy.sources.retain(|source| source.address != gone);
+            counter.set_policy(policy);
+            drain(&mut counter);
+            let mut expected = BTreeMap::new();
+            for n in 1..=USUAL_SOURCES + 2 {
+                send(&mut counter, &own(n, is_ipv4), &to(7, is_ipv4), 100 + n);
+                if n != without {
+                    expected.insert((own(n, is_ipv4), to(7, is_ipv4)), u64::from(100 + n));
+                }
+            }
+            let drained = drain(&mut counter);
+            assert_eq!(by_flow(&drained), expected);
+            let other = drained.totals.outcomes[Outcome::OtherSource as usize];
+            assert_eq!(other.packets, u64::from(100 + without));
+        }
+    }
+}
