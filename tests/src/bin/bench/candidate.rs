@@ -66,10 +66,17 @@ impl Candidate {
 
     /// Own sources, bans and one shared hash map with atomic additions, each asked for every packet.
     pub fn naive(source: Ipv4Addr) -> Self {
+        Self::naive_of(&[source])
+    }
+
+    /// The same with these own sources.
+    pub fn naive_of(own: &[Ipv4Addr]) -> Self {
         let mut naive = Self::comparison("naive", "naive", Some("DESTINATIONS"));
         if let Loaded::Comparison(ebpf, _) = &mut naive.loaded {
             let mut sources: HashMap<_, [u8; 4], u8> = ebpf.map_mut("SOURCES").unwrap().try_into().unwrap();
-            sources.insert(source.octets(), 0, 0).unwrap();
+            for source in own {
+                sources.insert(source.octets(), 0, 0).unwrap();
+            }
         }
         naive
     }
@@ -202,7 +209,12 @@ pub fn own(address: Ipv4Addr, ifindex: u32) -> SourceKey {
 
 /// The lab's own source. Must be called in its namespace.
 pub fn lab_source() -> SourceKey {
+    lab_own(SOURCE)
+}
+
+/// An own source on the lab's interface. Must be called in its namespace.
+pub fn lab_own(address: Ipv4Addr) -> SourceKey {
     let name = CString::new(INTERFACE).unwrap();
     // SAFETY: a terminated string.
-    own(SOURCE, unsafe { libc::if_nametoindex(name.as_ptr()) })
+    own(address, unsafe { libc::if_nametoindex(name.as_ptr()) })
 }

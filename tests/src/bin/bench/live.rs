@@ -1,12 +1,15 @@
 //! Real packets through a veth pair, measured by the kernel's own run-time statistics.
 
+use std::net::Ipv4Addr;
+
 use aya::sys::{Stats, enable_stats};
+use tcpwatch_common::SourceKey;
 use tcpwatch_tests::lab::Lab;
 
 use crate::addresses;
-use crate::candidate::{Candidate, ROOM, SOURCE, lab_source};
+use crate::candidate::{Candidate, INTERFACE, ROOM, SOURCE, lab_own, lab_source};
 use crate::clock::Pinned;
-use crate::report::{Budget, Line, Promise, compare};
+use crate::report::{Budget, Line, Promise, Series, compare};
 use crate::sender::{Popularity, Sender};
 use crate::statistics::{median, ratios};
 
@@ -23,8 +26,14 @@ const CASES: [(usize, Option<f64>, Option<f64>); 4] = [
     (100_000, None, Some(0.55)),
 ];
 
+/// How many own addresses a host has: few, as many as are usual, and more.
+const SOURCES: [usize; 3] = [4, 16, 64];
+/// Destinations of all of them together.
+const FLOWS: usize = 1_024;
+
 /// Every program in turn with the same packets, `rounds` times for each number of destinations.
 pub fn measure(lab: &Lab, rounds: usize, packets: usize) -> Vec<Line> {
+    add_sources(lab);
     lab.near.within(|| {
         let _stats = enable_stats(Stats::RunTime).unwrap();
         let _pinned = Pinned::new();
@@ -39,8 +48,57 @@ pub fn measure(lab: &Lab, rounds: usize, packets: usize) -> Vec<Line> {
                 lines.extend(case(destinations, ZIPF, Promise::default(), rounds, packets));
             }
         }
+        for sources in SOURCES {
+            lines.extend(from_several(sources, rounds, packets));
+        }
         lines
     })
+}
+
+/// The `n`th own address of a host that has several.
+const fn nth_source(n: usize) -> Ipv4Addr {
+    Ipv4Addr::new(198, 18, 0, 101 + n as u8)
+}
+
+/// Gives the host its several addresses.
+fn add_sources(lab: &Lab) {
+    for n in 0..SOURCES.into_iter().max().unwrap_or_default() {
+        lab.near
+            .ip(&format!("address add {}/32 dev {INTERFACE}", nth_source(n)));
+    }
+}
+
+/// [`FLOWS`] destinations in all, each from one of several own addresses.
+fn from_several(sources: usize, rounds: usize, packets: usize) -> Vec<Line> {
+    let from: Vec<Ipv4Addr> = (0..sources).map(nth_source).collect();
+    let own: Vec<SourceKey> = from.iter().copied().map(lab_own).collect();
+    let destinations = addresses::sequential(FLOWS / sources);
+    let sender = Sender::from_all(&from, &destinations, Popularity::Uniform);
+    let mut candidates = [
+        Candidate::empty(),
+        Candidate::naive_of(&from),
+        Candidate::of_sources("tcpwatch", ROOM, &own, &[]),
+    ];
+    let what = format!("live, {FLOWS} destinations of {sources} own addresses");
+    compare(
+        &what,
+        &in_turn(&mut candidates, &sender, rounds, packets),
+        Promise::default(),
+    )
+}
+
+/// Every program in turn, once its tables are filled.
+fn in_turn(candidates: &mut [Candidate], sender: &Sender, rounds: usize, packets: usize) -> Vec<Series> {
+    for candidate in &mut *candidates {
+        candidate.warm_up(sender);
+    }
+    let mut series: Vec<_> = candidates.iter().map(|of| (of.name, Vec::new())).collect();
+    for round in 0..rounds {
+        for (candidate, (_, ns)) in candidates.iter_mut().zip(&mut series) {
+            ns.push(candidate.measure(sender, round * packets, packets));
+        }
+    }
+    series
 }
 
 fn case(
@@ -58,15 +116,7 @@ fn case(
         Candidate::tcpwatch("tcpwatch", ROOM, lab_source(), &[]),
         Candidate::everything(ROOM, lab_source()),
     ];
-    for candidate in &mut candidates {
-        candidate.warm_up(&sender);
-    }
-    let mut series: Vec<_> = candidates.iter().map(|of| (of.name, Vec::new())).collect();
-    for round in 0..rounds {
-        for (candidate, (_, ns)) in candidates.iter_mut().zip(&mut series) {
-            ns.push(candidate.measure(&sender, round * packets, packets));
-        }
-    }
+    let series = in_turn(&mut candidates, &sender, rounds, packets);
     let what = match (destinations, popularity) {
         (1, _) => "live, 1 destination".to_owned(),
         (n, Popularity::Uniform) => format!("live, {n} destinations, uniform"),

@@ -21,9 +21,12 @@ pub enum Popularity {
     Zipf(f64),
 }
 
-/// A socket, its destinations and the order in which they come.
+/// As many packets leave from one of several addresses before it is the next one's turn.
+const TURN: usize = 8;
+
+/// A socket for each own address, their destinations and the order in which they come.
 pub struct Sender {
-    socket: UdpSocket,
+    sockets: Vec<UdpSocket>,
     destinations: Vec<libc::sockaddr_in>,
     /// Indices of `destinations`, prepared because drawing from a table would disturb the caches that are measured.
     order: Vec<u32>,
@@ -32,6 +35,11 @@ pub struct Sender {
 impl Sender {
     /// Must be called in the namespace to send from.
     pub fn new(source: Ipv4Addr, addresses: &[Ipv4Addr], popularity: Popularity) -> Self {
+        Self::from_all(&[source], addresses, popularity)
+    }
+
+    /// The same from several addresses.
+    pub fn from_all(sources: &[Ipv4Addr], addresses: &[Ipv4Addr], popularity: Popularity) -> Self {
         let mut random = Random::new();
         let mut destinations: Vec<_> = addresses.iter().copied().map(socket_address).collect();
         let count = destinations.len();
@@ -44,27 +52,34 @@ impl Sender {
             }
         };
         Self {
-            socket: UdpSocket::bind((source, 0)).unwrap(),
+            sockets: sources
+                .iter()
+                .map(|source| UdpSocket::bind((*source, 0)).unwrap())
+                .collect(),
             destinations,
             order,
         }
     }
 
-    /// Every destination once.
+    /// Every destination once from each address.
     pub fn all_once(&self) {
-        for chunk in self.destinations.chunks(BATCH) {
-            send(&self.socket, &mut chunk.to_vec(), PAYLOAD);
+        for socket in &self.sockets {
+            for chunk in self.destinations.chunks(BATCH) {
+                send(socket, &mut chunk.to_vec(), PAYLOAD);
+            }
         }
     }
 
     /// So many packets, from place `first` of the order on, so that every program of a round gets the same.
     pub fn send(&self, first: usize, packets: usize) {
-        for start in (first..first + packets).step_by(BATCH) {
-            let end = (first + packets).min(start + BATCH);
+        let turn = if self.sockets.len() == 1 { BATCH } else { TURN };
+        let turns = (first..first + packets).step_by(turn);
+        for (start, socket) in turns.zip(self.sockets.iter().cycle()) {
+            let end = (first + packets).min(start + turn);
             let mut batch: Vec<_> = (start..end)
                 .map(|place| self.destinations[self.order[place % ORDER] as usize])
                 .collect();
-            send(&self.socket, &mut batch, PAYLOAD);
+            send(socket, &mut batch, PAYLOAD);
         }
     }
 }

@@ -22,7 +22,7 @@ const ROUNDS: usize = 5;
 const BANS: u32 = 16_384;
 const WITH_BANS: &str = "tcpwatch, 16,384 bans";
 
-/// IPv4 with and without bans, IPv6, a segmented packet, then packets that go the long way.
+/// IPv4 with and without bans, IPv6, a segmented packet, then packets that are out of the ordinary.
 pub fn measure(rounds: usize) -> Vec<Line> {
     let _pinned = Pinned::new();
     let rounds = rounds * ROUNDS;
@@ -77,14 +77,19 @@ pub fn measure(rounds: usize) -> Vec<Line> {
     lines
 }
 
-/// Programs for which a packet from `source` goes the long way. Before the first drain, the usual one of several sources is the lowest.
-fn out_of_the_ordinary(source: SourceKey) -> [Candidate; 5] {
-    let other = own(Ipv4Addr::new(198, 51, 100, 1), LOOPBACK);
+/// Programs to which a packet from `source` is not what it is to most. Before the first drain, the usual sources are the lowest.
+fn out_of_the_ordinary(source: SourceKey) -> [Candidate; 6] {
+    let lower: Vec<SourceKey> = (1..=16)
+        .map(|n| own(Ipv4Addr::new(198, 18, 0, n), LOOPBACK))
+        .collect();
+    let other = lower[0];
+    let many: Vec<SourceKey> = lower.into_iter().chain([source]).collect();
     let to: IpNet = Ipv4Net::new_assert(Ipv4Addr::new(192, 0, 2, 0), 24).into();
     [
         Candidate::empty(),
         Candidate::naive(SOURCE),
-        Candidate::of_sources("tcpwatch, another own source", ROOM, &[other, source], &[]),
+        Candidate::of_sources("tcpwatch, second own source", ROOM, &[other, source], &[]),
+        Candidate::of_sources("tcpwatch, 17th own source", ROOM, &many, &[]),
         Candidate::tcpwatch("tcpwatch, banned destination", ROOM, source, &[to]),
         Candidate::tcpwatch("tcpwatch, source not our own", ROOM, other, &[]),
     ]
