@@ -213,7 +213,7 @@ pub const fn set(word: u64, slot: u64) -> u32 {
     (word as u32).wrapping_add((slot / WAYS as u64) as u32)
 }
 
-/// A usual IPv4 source. All zero: none.
+/// An IPv4 own source. All zero: none.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Source4 {
@@ -225,7 +225,7 @@ pub struct Source4 {
     pub ifindex: u32,
 }
 
-/// A usual IPv6 source. All zero: none.
+/// An IPv6 own source. All zero: none.
 #[repr(C, align(32))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Source6 {
@@ -239,8 +239,9 @@ pub struct Source6 {
     pub padding: u32,
 }
 
-/// Places for the usual sources of a family and generation, of which each is in the one that its hash says.
-pub const PLACES: u32 = 64;
+/// Places for the own sources of a family and generation, of which each is in the one that its hash says; of two with the same place, one
+/// is counted on the long way.
+pub const PLACES: u32 = 4096;
 
 /// What of an IPv4 source is hashed for its place.
 #[inline(always)]
@@ -254,7 +255,7 @@ pub const fn placed6(address: [u64; 2], ifindex: u32) -> u64 {
     address[0] ^ address[1] ^ ifindex as u64
 }
 
-/// A usual source's place among those of all generations, with [`Usual::multiplier`].
+/// An own source's place among those of all generations, with [`Usual::multiplier`].
 #[inline(always)]
 pub const fn place(word: u64, multiplier: u32, placed: u64) -> u32 {
     // A factor of 64 bits, or the lower ones of what is hashed would not reach the upper ones of the hash.
@@ -281,7 +282,7 @@ pub struct Usual {
     pub served: u64,
     /// What [`crate::Policy::flags`] has for the generation's packets.
     pub flags: u32,
-    /// What the hashes for the places of usual sources are multiplied by, of both families. Odd.
+    /// What the hashes for the places of own sources are multiplied by, of both families. Odd.
     pub multiplier: u32,
 }
 

@@ -36,10 +36,12 @@ pub fn count(ctx: &TcContext, here: &Here, slot: *mut u64, found: u64, carry: im
     // SAFETY: context fields; the verifier turns them into loads from the socket buffer.
     let (bytes, gso_size) = unsafe { (u64::from((*skb(ctx)).wire_len), (*skb(ctx)).gso_size) };
     let [to_carry, seen] = if gso_size != 0 {
-        let packets = segments(ctx, here.usual, bytes);
+        let packets = segments(ctx, bytes);
         if packets == 0 {
             return Done::No;
         }
+        // SAFETY: this CPU's own total; nothing can fail any more.
+        unsafe { (*here.usual).extra += packets - 1 };
         add(here, slot, found, packets, bytes)
     } else if bytes > MOST_BYTES {
         return Done::No;
@@ -57,9 +59,21 @@ pub fn count(ctx: &TcContext, here: &Here, slot: *mut u64, found: u64, carry: im
     }
 }
 
-/// Packets that a segmentation super-packet of so many bytes has, as the kernel says; 0: it goes the long way, and nothing was written.
+/// Packets that a socket buffer is, as [`segments`] has them, and their bytes.
 #[inline(always)]
-pub fn segments(ctx: &TcContext, usual: *mut Usual, bytes: u64) -> u64 {
+pub fn amount(ctx: &TcContext) -> (u64, u64) {
+    // SAFETY: context fields; the verifier turns them into loads from the socket buffer.
+    let (bytes, gso_size) = unsafe { (u64::from((*skb(ctx)).wire_len), (*skb(ctx)).gso_size) };
+    let packets = match gso_size {
+        0 => u64::from(bytes <= MOST_BYTES),
+        _ => segments(ctx, bytes),
+    };
+    (packets, bytes)
+}
+
+/// Packets that a segmentation super-packet of so many bytes has, as the kernel says; 0: it goes the long way.
+#[inline(always)]
+fn segments(ctx: &TcContext, bytes: u64) -> u64 {
     // SAFETY: a context field; the verifier turns it into a load from the socket buffer.
     let packets = unsafe { u64::from((*skb(ctx)).gso_segs) };
     if packets == 0
@@ -69,8 +83,6 @@ pub fn segments(ctx: &TcContext, usual: *mut Usual, bytes: u64) -> u64 {
     {
         return 0;
     }
-    // SAFETY: this CPU's own total; nothing can fail any more.
-    unsafe { (*usual).extra += packets - 1 };
     packets
 }
 

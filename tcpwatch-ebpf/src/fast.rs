@@ -1,6 +1,6 @@
-//! The short way: an ordinary packet from a usual source, whose destination has a slot already.
+//! The short way: an ordinary packet from an own source, whose destination has a slot already.
 //!
-//! Straight code without a call, but for one in 128 packets that fills a slot: the CPU's number and look-ups in arrays are instructions,
+//! Straight code without a call, but for packets of a source that is none of the usual ones, and one in 128 that fills a slot: the CPU's number and look-ups in arrays are instructions,
 //! and returning from a function costs more than most of what is here, where the kernel guards returns
 //! (Documentation/admin-guide/hw-vuln/srso.rst). Whatever is out of the ordinary leaves by `Done::No`, before anything was written, and
 //! goes the long way (`count.rs`).
@@ -11,19 +11,20 @@ use aya_ebpf::programs::TcContext;
 use network_types::eth::{EthHdr, EtherType};
 use network_types::ip::{IpProto, Ipv4Hdr, Ipv6Hdr};
 use tcpwatch_common::front::{
-    BANNED, Cpu, FULL, MOST_BYTES, PACKET, Slot4, Slot6, Usual, WAYS, folded, place, placed4, placed6, set,
+    BANNED, Cpu, FULL, PACKET, Slot4, Slot6, USUAL, Usual, WAYS, folded, place, placed4, placed6, set,
     slot_number,
 };
 use tcpwatch_common::ports::{bit, group};
 use tcpwatch_common::{POLICY_ANSWERS, POLICY_DNS, POLICY_SERVED, POLICY_TLS};
 
-use crate::add::{Here, add_two, count, segments};
-use crate::cpu::{first6, get, this_cpu};
+use crate::add::{Here, add_two, amount, count};
+use crate::cpu::{banned, first6, get, this_cpu};
 use crate::front;
-use crate::maps::{FRONT4, FRONT6, PORTS, USUAL4, USUAL6};
+use crate::maps::{FRONT4, FRONT6, OWN4, OWN6, PORTS};
 use crate::names::DNS;
 use crate::opaque::{opaque, wide};
 use crate::parse::{begins_transport, ifindex, skb};
+use crate::spot::Spot;
 use crate::transport::{self, TCP_FLAGS, TCP_TO_FLAGS, UDP_PAYLOAD, UDP_TO_VERSION};
 
 /// Version 4, five words: no options.
@@ -213,7 +214,7 @@ fn ipv4(ctx: &TcContext, cpu: *mut Cpu, header: usize) -> Done {
         get!(usual, first.key)
     } else {
         let place = place(word, get!(usual, multiplier), placed4(source, ifindex));
-        let Some(other) = USUAL4.get_ptr_mut(place) else {
+        let Some(other) = OWN4.get_ptr_mut(place) else {
             return Done::No;
         };
         if get!(other, address) != source || get!(other, ifindex) != ifindex {
@@ -232,13 +233,18 @@ fn ipv4(ctx: &TcContext, cpu: *mut Cpu, header: usize) -> Done {
         Verdict::Look => return Done::No,
     }
     let key = key ^ u64::from(u32::from_be(destination));
+    let number = slot_number(word, get!(cpu, multiplier), key);
+    if key & USUAL == 0 {
+        let second = slot_number(word, get!(cpu, second), key);
+        return beside(ctx, &here, Spot::of_ipv4(word, key, [number, second]));
+    }
     let mut slot: *mut Slot4;
     let (mut index, mut found);
     find!(
         FRONT4,
         Slot4,
         word,
-        slot_number(word, get!(cpu, multiplier), key),
+        number,
         slot_number(word, get!(cpu, second), key),
         slot,
         index,
@@ -254,19 +260,45 @@ fn ipv4(ctx: &TcContext, cpu: *mut Cpu, header: usize) -> Done {
 /// A packet that answers a client.
 #[inline(always)]
 fn served(ctx: &TcContext, usual: *mut Usual) -> Done {
-    // SAFETY: context fields; the verifier turns them into loads from the socket buffer.
-    let (bytes, gso_size) = unsafe { (u64::from((*skb(ctx)).wire_len), (*skb(ctx)).gso_size) };
-    let packets = match gso_size {
-        0 => u64::from(bytes <= MOST_BYTES),
-        _ => segments(ctx, usual, bytes),
-    };
+    let (packets, bytes) = amount(ctx);
     if packets == 0 {
         return Done::No;
     }
     let increment = packets * PACKET + bytes;
     // SAFETY: this CPU's own totals.
-    let full = unsafe { add_two(&raw mut (*usual).served, &raw mut (*usual).seen, increment) };
+    let full = unsafe {
+        (*usual).extra += packets - 1;
+        add_two(&raw mut (*usual).served, &raw mut (*usual).seen, increment)
+    };
     if full & FULL != 0 {
+        Done::Full(get!(usual, word))
+    } else {
+        Done::Counted
+    }
+}
+
+/// A packet of a source that is none of the usual ones: it is counted beside its slot.
+#[inline(always)]
+fn beside(ctx: &TcContext, here: &Here, mut spot: Spot) -> Done {
+    let usual = here.usual;
+    let (packets, bytes) = amount(ctx);
+    if packets == 0 {
+        return Done::No;
+    }
+    let increment = packets * PACKET + bytes;
+    let found = spot.visit(increment, 0);
+    // SAFETY: this CPU's own totals.
+    let seen = unsafe {
+        let seen = &raw mut (*usual).seen;
+        match found {
+            front::COUNTED | front::COUNTED_FULL => add_two(&raw mut (*usual).counted, seen, increment),
+            front::BANNED_SLOT | front::BANNED_FULL => add_two(banned(here.cpu, here.word), seen, increment),
+            _ => return Done::No,
+        }
+    };
+    // SAFETY: see above.
+    unsafe { (*usual).extra += packets - 1 };
+    if seen & FULL != 0 || matches!(found, front::COUNTED_FULL | front::BANNED_FULL) {
         Done::Full(get!(usual, word))
     } else {
         Done::Counted
@@ -293,7 +325,7 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> Done {
         get!(first, tag)
     } else {
         let place = place(word, get!(usual, multiplier), placed6(source, ifindex));
-        let Some(other) = USUAL6.get_ptr_mut(place) else {
+        let Some(other) = OWN6.get_ptr_mut(place) else {
             return Done::No;
         };
         if get!(other, address[0]) != source[0]
@@ -318,13 +350,18 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> Done {
         load!(header + DESTINATION + 8, u64),
     ];
     let folded = folded(get!(cpu, multipliers6[0]), to, tag);
+    let number = slot_number(word, get!(cpu, multipliers6[1]), folded);
+    if tag & USUAL == 0 {
+        let second = slot_number(word, get!(cpu, second), folded);
+        return beside(ctx, &here, Spot::of_ipv6(word, to, tag, [number, second]));
+    }
     let mut slot: *mut Slot6;
     let mut index;
     find!(
         FRONT6,
         Slot6,
         word,
-        slot_number(word, get!(cpu, multipliers6[1]), folded),
+        number,
         slot_number(word, get!(cpu, second), folded),
         slot,
         index,

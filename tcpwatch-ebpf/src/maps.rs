@@ -32,13 +32,13 @@ pub static BESIDE4: Array<BesideSet> = Array::with_max_entries(1, BPF_F_MMAPABLE
 #[map]
 pub static BESIDE6: Array<BesideSet> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// Usual IPv4 sources, but for the one that has most packets: by generation, each in the place that its hash says. The daemon maps it.
+/// Own IPv4 sources: by generation, each in the place that its hash says. The daemon maps it.
 #[map]
-pub static USUAL4: Array<Source4> = Array::with_max_entries(ALL_PLACES, BPF_F_MMAPABLE);
+pub static OWN4: Array<Source4> = Array::with_max_entries(ALL_PLACES, BPF_F_MMAPABLE);
 
 /// The same for IPv6.
 #[map]
-pub static USUAL6: Array<Source6> = Array::with_max_entries(ALL_PLACES, BPF_F_MMAPABLE);
+pub static OWN6: Array<Source6> = Array::with_max_entries(ALL_PLACES, BPF_F_MMAPABLE);
 
 /// Local ports, by generation and protocol. The daemon maps it.
 #[map]

@@ -45,8 +45,7 @@ impl Spot {
                 slot_number(word, get!(cpu, multiplier), hashed),
                 slot_number(word, get!(cpu, second), hashed),
             ];
-            // The others are not zero, for which the compiler would call a function, see `Contents::nothing`. Nobody reads them.
-            return Self::at(word, [tag, tag, hashed], numbers, true);
+            return Self::of_ipv4(word, hashed, numbers);
         }
         let destination = key.destination_words();
         let folded = folded(get!(cpu, multipliers6[0]), destination, tag);
@@ -54,6 +53,19 @@ impl Spot {
             slot_number(word, get!(cpu, multipliers6[1]), folded),
             slot_number(word, get!(cpu, second), folded),
         ];
+        Self::of_ipv6(word, destination, tag, numbers)
+    }
+
+    /// The same by what is hashed, and the numbers that its hashes give.
+    #[inline(always)]
+    pub const fn of_ipv4(word: u64, key: u64, numbers: [u64; 2]) -> Self {
+        // The others are not zero, for which the compiler would call a function, see `Contents::nothing`. Nobody reads them.
+        Self::at(word, [key, key, key], numbers, true)
+    }
+
+    /// The same by destination and tag of the source, and the numbers that the hashes give.
+    #[inline(always)]
+    pub const fn of_ipv6(word: u64, destination: [u64; 2], tag: u64, numbers: [u64; 2]) -> Self {
         Self::at(word, [destination[0], destination[1], tag], numbers, false)
     }
 

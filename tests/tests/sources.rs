@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use tcpwatch::kernel::capacity::Capacity;
 use tcpwatch::kernel::policy::{PolicySet, to_address, to_ip};
 use tcpwatch::tally::Drained;
-use tcpwatch_common::front::USUAL_SOURCES;
-use tcpwatch_common::{Counts, Outcome};
+use tcpwatch_common::front::{SOURCE_NUMBERS, USUAL_SOURCES};
+use tcpwatch_common::{Counts, Outcome, SourceKey};
 use tcpwatch_tests::counter::{Counter, LOOPBACK, Skb, policy};
 use tcpwatch_tests::cpu::pin;
 use tcpwatch_tests::frame::{IPV4, IPV6, UDP, ethernet, ipv4, ipv6, udp};
@@ -55,13 +55,17 @@ fn counter(slots: u32, sources: u32) -> Counter {
     Counter::with(capacity, own_policy(sources))
 }
 
-fn send(counter: &mut Counter, from: &str, to: &str, times: u32) {
+fn frame(from: &str, to: &str) -> Vec<u8> {
     let (kind, packet) = if to.contains(':') {
         (IPV6, ipv6(from, to, UDP, &udp(8)))
     } else {
         (IPV4, ipv4(from, to, UDP, &udp(8)))
     };
-    counter.run_often(&ethernet(kind, &packet), Skb::default(), times);
+    ethernet(kind, &packet)
+}
+
+fn send(counter: &mut Counter, from: &str, to: &str, times: u32) {
+    counter.run_often(&frame(from, to), Skb::default(), times);
 }
 
 /// A drain that must balance.
@@ -89,52 +93,72 @@ fn by_flow(drained: &Drained) -> BTreeMap<(String, String), u64> {
 }
 
 #[test]
-fn packets_of_every_usual_source_go_the_short_way() {
+fn packets_of_every_own_source_go_the_short_way() {
     const TIMES: u32 = 1000;
     pin(0);
     for is_ipv4 in [true, false] {
-        let mut counter = counter(1024, USUAL_SOURCES);
-        // Twice, so that both generations are met.
-        for _ in 0..2 {
-            let mut expected = BTreeMap::new();
-            for n in 1..=USUAL_SOURCES {
-                for from in [n, USUAL_SOURCES + 1 - n] {
-                    send(&mut counter, &own(from, is_ipv4), &to(7, is_ipv4), TIMES);
+        // As many as are usual, and more.
+        for sources in [USUAL_SOURCES, 4 * USUAL_SOURCES] {
+            let mut counter = counter(1024, sources);
+            // Twice, so that both generations are met.
+            for _ in 0..2 {
+                let mut expected = BTreeMap::new();
+                for n in 1..=sources {
+                    for from in [n, sources + 1 - n] {
+                        send(&mut counter, &own(from, is_ipv4), &to(7, is_ipv4), TIMES);
+                    }
+                    expected.insert((own(n, is_ipv4), to(7, is_ipv4)), u64::from(2 * TIMES));
                 }
-                expected.insert((own(n, is_ipv4), to(7, is_ipv4)), u64::from(2 * TIMES));
+                assert_eq!(by_flow(&drain(&mut counter)), expected);
+                // The first of each.
+                assert_eq!(on_the_long_way(&mut counter), u64::from(sources));
             }
-            assert_eq!(by_flow(&drain(&mut counter)), expected);
-            // The first of each.
-            assert_eq!(on_the_long_way(&mut counter), u64::from(USUAL_SOURCES));
         }
     }
 }
 
+/// The negative control to the test above.
 #[test]
-fn of_more_sources_those_with_most_packets_become_usual() {
-    const SOURCES: u32 = 2 * USUAL_SOURCES;
-    const TIMES: u32 = 500;
+fn packets_of_a_source_without_a_number_go_the_long_way() {
+    const TIMES: u32 = 1000;
+    pin(0);
+    let mut counter = counter(1024, 1);
+    let mut policy = own_policy(1);
+    policy.sources.extend((0..SOURCE_NUMBERS).map(|n| {
+        let [_, _, high, low] = n.to_be_bytes();
+        SourceKey {
+            address: to_address([198, 19, high, low].into()),
+            ifindex: LOOPBACK,
+        }
+    }));
+    counter.set_policy(policy);
+    drain(&mut counter);
+    for (from, long) in [("198.19.3.3", 1), ("198.19.15.255", TIMES)] {
+        send(&mut counter, from, &to(7, true), TIMES);
+        let expected = [((from.to_owned(), to(7, true)), u64::from(TIMES))];
+        assert_eq!(by_flow(&drain(&mut counter)), expected.into());
+        assert_eq!(on_the_long_way(&mut counter), u64::from(long));
+    }
+}
+
+#[test]
+fn sources_that_become_usual_and_cease_to_be_are_told_apart() {
+    const SOURCES: u32 = 3 * USUAL_SOURCES;
     pin(0);
     for is_ipv4 in [true, false] {
         let mut counter = counter(1024, SOURCES);
-        let busy = SOURCES - USUAL_SOURCES + 1..=SOURCES;
-        let mut long = Vec::new();
-        for _ in 0..3 {
+        // In each round others are busy; it takes one more until they are usual.
+        for round in 0..9 {
+            let mut expected = BTreeMap::new();
             for n in 1..=SOURCES {
-                let times = if busy.contains(&n) { TIMES } else { 1 };
+                let busy = n / USUAL_SOURCES == round / 3;
+                let times = if busy { 500 + n } else { n };
                 send(&mut counter, &own(n, is_ipv4), &to(7, is_ipv4), times);
+                expected.insert((own(n, is_ipv4), to(7, is_ipv4)), u64::from(times));
             }
-            let flows = by_flow(&drain(&mut counter));
-            for n in 1..=SOURCES {
-                let times = if busy.contains(&n) { TIMES } else { 1 };
-                assert_eq!(flows[&(own(n, is_ipv4), to(7, is_ipv4))], u64::from(times));
-            }
-            long.push(on_the_long_way(&mut counter));
+            assert_eq!(by_flow(&drain(&mut counter)), expected);
+            assert_eq!(on_the_long_way(&mut counter), u64::from(SOURCES));
         }
-        // Nothing is known of them at the start, nor in the generation that came into use when the first was drained. This is the negative
-        // control, too: packets of other sources go the long way.
-        let all = u64::from(USUAL_SOURCES * (TIMES + 1));
-        assert_eq!(long, [all, all, u64::from(SOURCES)]);
     }
 }
 
@@ -144,8 +168,8 @@ fn packets_to_banned_destinations_go_the_short_way() {
     pin(0);
     for is_ipv4 in [true, false] {
         let mut counter = counter(64, USUAL_SOURCES + 1);
-        // The last is none of the usual ones. Nothing that is counted says otherwise, as nothing is.
-        for (n, long) in [(1, 1), (2, 1), (USUAL_SOURCES + 1, TIMES)] {
+        // The last is none of the usual ones: nothing is counted that would make it one.
+        for n in [1, 2, USUAL_SOURCES + 1] {
             send(&mut counter, &own(n, is_ipv4), banned(is_ipv4), TIMES);
             let drained = drain(&mut counter);
             let bytes = if is_ipv4 { 50 } else { 70 };
@@ -160,7 +184,55 @@ fn packets_to_banned_destinations_go_the_short_way() {
             };
             assert!(prefix.contains(&banned(is_ipv4).parse::<std::net::IpAddr>().unwrap()));
             assert_eq!(counts, expected);
-            assert_eq!(on_the_long_way(&mut counter), u64::from(long));
+            assert_eq!(on_the_long_way(&mut counter), 1);
+        }
+    }
+}
+
+#[test]
+fn a_counter_beside_a_slot_is_emptied_when_the_short_way_fills_it() {
+    /// Packets that fill it, and some more.
+    const TIMES: u32 = (1 << 23) + 100;
+    pin(0);
+    for is_ipv4 in [true, false] {
+        let mut counter = counter(64, USUAL_SOURCES + 1);
+        let from = own(USUAL_SOURCES + 1, is_ipv4);
+        send(&mut counter, &from, &to(7, is_ipv4), TIMES);
+        send(&mut counter, &from, banned(is_ipv4), TIMES);
+        let drained = drain(&mut counter);
+        let expected = [((from, to(7, is_ipv4)), u64::from(TIMES))];
+        assert_eq!(by_flow(&drained), expected.into());
+        let [(_, banned)] = drained.bans[..] else {
+            panic!("one ban is met: {:?}", drained.bans)
+        };
+        assert_eq!(banned.packets, u64::from(TIMES));
+        assert_eq!(counter.tables().ways().spilled, 1);
+    }
+}
+
+#[test]
+fn super_packets_beside_a_slot_are_all_their_segments() {
+    pin(0);
+    for is_ipv4 in [true, false] {
+        let mut counter = counter(64, USUAL_SOURCES + 1);
+        let frame = frame(&own(USUAL_SOURCES + 1, is_ipv4), &to(7, is_ipv4));
+        // On the short way, and with more segments than it takes.
+        for gso_segs in [40, 2000] {
+            let skb = Skb {
+                wire_len: 60_000,
+                gso_segs,
+                gso_size: 1400,
+                ..Skb::default()
+            };
+            counter.run_often(&frame, skb, 10);
+            let drained = drain(&mut counter);
+            let expected = Counts {
+                packets: u64::from(gso_segs) * 10,
+                bytes: 600_000,
+            };
+            assert_eq!(drained.totals.seen, expected);
+            assert_eq!(drained.totals.skbs, 10);
+            assert_eq!(drained.destinations[0].1.counts, expected);
         }
     }
 }

@@ -13,14 +13,14 @@ use tcpwatch_common::front::{
 };
 use tcpwatch_common::names::Sampling;
 use tcpwatch_common::ports::{ALL_GROUPS, GROUPS, PortGroup, group};
-use tcpwatch_common::{Address, Outcome, Totals};
+use tcpwatch_common::{Address, Outcome, SourceKey, Totals};
 
 pub use self::contents::{Contents, Numbers};
-use super::busiest::{self, spreading};
+use super::busiest::spreading;
 use super::capacity::{Fill, Sizing};
 use super::drain::Generation;
 use super::multiplier;
-use super::policy::PortBits;
+use super::policy::{PortBits, is_ipv4};
 use super::shared::{Element, Shared, publish, random};
 use super::tables::{TableError, call_error, descriptor};
 
@@ -57,8 +57,8 @@ pub struct Front {
     v6: Shared<Set6>,
     beside4: Shared<BesideSet>,
     beside6: Shared<BesideSet>,
-    usual4: Shared<Source4>,
-    usual6: Shared<Source6>,
+    own4: Shared<Source4>,
+    own6: Shared<Source6>,
     ports: Shared<PortGroup>,
     secret: u64,
     sizing: Sizing,
@@ -130,8 +130,8 @@ impl Front {
             v6: mapped(descriptor("FRONT6")?, "FRONT6", sets)?,
             beside4: mapped(descriptor("BESIDE4")?, "BESIDE4", sets)?,
             beside6: mapped(descriptor("BESIDE6")?, "BESIDE6", sets)?,
-            usual4: mapped(descriptor("USUAL4")?, "USUAL4", PLACES * 2)?,
-            usual6: mapped(descriptor("USUAL6")?, "USUAL6", PLACES * 2)?,
+            own4: mapped(descriptor("OWN4")?, "OWN4", PLACES * 2)?,
+            own6: mapped(descriptor("OWN6")?, "OWN6", PLACES * 2)?,
             ports: mapped(descriptor("PORTS")?, "PORTS", ALL_GROUPS)?,
             flips: 0,
             secret: 0,
@@ -161,28 +161,29 @@ impl Front {
         Ok(())
     }
 
-    /// The sources whose packets go the short way. `generation` must be the spare one, or nothing attached.
-    pub fn set_usual(&self, generation: Generation, usual: &busiest::Usual) {
-        let v4: Vec<Source4> = usual
-            .ranked(true)
-            .map(|(number, source)| {
+    /// The own sources with their numbers, whose packets go the short way; of each family, the one that comes first is found most quickly.
+    /// `generation` must be the spare one, or nothing attached.
+    pub fn set_sources(&self, generation: Generation, own: &[(u32, SourceKey)]) {
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for (number, source) in own {
+            let tag = tag(*number);
+            let ifindex = source.ifindex;
+            if is_ipv4(source.address) {
                 let [.., a, b, c, d] = source.address;
-                Source4 {
-                    key: tag(number) ^ self.secret,
+                v4.push(Source4 {
+                    key: tag ^ self.secret,
                     address: u32::from_ne_bytes([a, b, c, d]),
-                    ifindex: source.ifindex,
-                }
-            })
-            .collect();
-        let v6: Vec<Source6> = usual
-            .ranked(false)
-            .map(|(number, source)| Source6 {
-                address: words(source.address),
-                tag: tag(number),
-                ifindex: source.ifindex,
-                padding: 0,
-            })
-            .collect();
+                    ifindex,
+                });
+            } else {
+                v6.push(Source6 {
+                    address: words(source.address),
+                    tag,
+                    ifindex,
+                    padding: 0,
+                });
+            }
+        }
         let placed4: Vec<u64> = v4.iter().map(|of| placed4(of.address, of.ifindex)).collect();
         let placed6: Vec<u64> = v6.iter().map(|of| placed6(of.address, of.ifindex)).collect();
         let multiplier = spreading([&placed4, &placed6]);
@@ -198,14 +199,14 @@ impl Front {
         }
         let word = word(generation == Generation::Odd, 0, 0);
         put(
-            &self.usual4,
+            &self.own4,
             generation,
             |of| place(word, multiplier, of),
             &v4,
             &placed4,
         );
         put(
-            &self.usual6,
+            &self.own6,
             generation,
             |of| place(word, multiplier, of),
             &v6,

@@ -174,8 +174,9 @@ impl KernelTables {
     fn set_usual(&mut self, generation: Generation) -> Result<(), TableError> {
         let side = &mut self.sides[generation.index()];
         let usual = self.busiest.choose(side.numbers_of.keys());
-        side.install_usual(usual)?;
-        self.front.set_usual(generation, usual);
+        if let Some(own) = side.install_usual(usual)? {
+            self.front.set_sources(generation, &own);
+        }
         Ok(())
     }
 }

@@ -64,7 +64,7 @@ impl Leftover {
     /// One is missing, or may not be read.
     pub(super) fn open(directory: &Path) -> Result<Self, TableError> {
         let front = [
-            "CPUS", "FRONT4", "FRONT6", "BESIDE4", "BESIDE6", "USUAL4", "USUAL6", "PORTS",
+            "CPUS", "FRONT4", "FRONT6", "BESIDE4", "BESIDE6", "OWN4", "OWN6", "PORTS",
         ];
         let maps = front
             .into_iter()

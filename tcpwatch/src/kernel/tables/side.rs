@@ -28,6 +28,8 @@ pub(super) struct Side {
     pub(super) ban_counts_fd: OwnedFd,
     /// The own sources, each with the number that it has where it is none of the usual ones, or 0.
     pub(super) numbers_of: BTreeMap<SourceKey, u32>,
+    /// The usual ones, once they are in all tables.
+    installed_usual: Option<Usual>,
     /// What `sources` holds.
     installed_sources: BTreeMap<SourceKey, u32>,
     /// What `numbers` holds. Number 0 is nobody's.
@@ -73,6 +75,7 @@ impl Side {
             ban_counts_fd: own_descriptor(ebpf, &format!("BAN_COUNTS_{index}"))?,
             ban_counts: take(ebpf, &format!("BAN_COUNTS_{index}"))?,
             numbers_of: BTreeMap::new(),
+            installed_usual: None,
             installed_sources: BTreeMap::new(),
             installed_numbers: vec![NOBODY; SOURCE_NUMBERS as usize],
             installed_bans: Arc::default(),
@@ -101,6 +104,7 @@ impl Side {
                 .map_err(map_error("remove an own source", "SOURCES"))?;
             self.installed_sources.remove(&key);
         }
+        self.installed_usual = None;
         self.numbers_of = wanted;
         for (source, number) in self.numbers_of.clone() {
             self.install_tag(source, usual)?;
@@ -138,8 +142,16 @@ impl Side {
         Ok(())
     }
 
-    /// Has these be the usual sources.
-    pub(super) fn install_usual(&mut self, usual: &Usual) -> Result<(), TableError> {
+    /// Has these be the usual sources. The answer is all own sources that have a number, the usual ones first, or none where nothing has
+    /// changed.
+    pub(super) fn install_usual(
+        &mut self,
+        usual: &Usual,
+    ) -> Result<Option<Vec<(u32, SourceKey)>>, TableError> {
+        if self.installed_usual.as_ref() == Some(usual) {
+            return Ok(None);
+        }
+        self.installed_usual = None;
         for (number, source) in usual.numbered() {
             // Written last, so that what failed in the middle is done again.
             let before = self.installed_numbers.get(number as usize).copied();
@@ -148,7 +160,16 @@ impl Side {
             }
             self.install_number(number, source.unwrap_or(NOBODY))?;
         }
-        Ok(())
+        self.installed_usual = Some(usual.clone());
+        let others = self.numbers_of.iter().filter(|(source, number)| {
+            **number != 0 && source.address != Address::default() && usual.number(source).is_none()
+        });
+        let usual = [true, false].into_iter().flat_map(|ipv4| usual.ranked(ipv4));
+        Ok(Some(
+            usual
+                .chain(others.map(|(source, number)| (*number, *source)))
+                .collect(),
+        ))
     }
 
     /// Says under which number a source is counted, if it is one of ours.
