@@ -50,6 +50,13 @@ fn has(slot: u64, key: u64) -> bool {
     wide((slot ^ key) << (u64::BITS - BANNED.ilog2())) == 0
 }
 
+/// Whether a destination of the source with this tag or key counts in its slot.
+#[inline(always)]
+fn is_usual(tag: u64) -> bool {
+    // By the sign, see `has`.
+    wide(tag << (u64::BITS - 1 - USUAL.ilog2())).cast_signed() < 0
+}
+
 /// Reads a field of a header, which need not be aligned for its type.
 macro_rules! load {
     ($at:expr, $type:ty) => {
@@ -210,7 +217,8 @@ fn ipv4(ctx: &TcContext, cpu: *mut Cpu, header: usize) -> Done {
     let here = Here::new(cpu);
     let Here { usual, word, .. } = here;
     let ifindex = ifindex(ctx);
-    let key = if get!(usual, first.address) == source && get!(usual, first.ifindex) == ifindex {
+    let is_first = get!(usual, first.address) == source && get!(usual, first.ifindex) == ifindex;
+    let key = if core::intrinsics::likely(is_first) {
         get!(usual, first.key)
     } else {
         let place = place(word, get!(usual, multiplier), placed4(source, ifindex));
@@ -234,7 +242,7 @@ fn ipv4(ctx: &TcContext, cpu: *mut Cpu, header: usize) -> Done {
     }
     let key = key ^ u64::from(u32::from_be(destination));
     let number = slot_number(word, get!(cpu, multiplier), key);
-    if key & USUAL == 0 {
+    if core::intrinsics::unlikely(!is_usual(key)) {
         let second = slot_number(word, get!(cpu, second), key);
         return beside(ctx, &here, Spot::of_ipv4(word, key, [number, second]));
     }
@@ -321,7 +329,7 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> Done {
     let is_first = get!(first, address[0]) == source[0]
         && get!(first, address[1]) == source[1]
         && get!(first, ifindex) == ifindex;
-    let tag = if is_first {
+    let tag = if core::intrinsics::likely(is_first) {
         get!(first, tag)
     } else {
         let place = place(word, get!(usual, multiplier), placed6(source, ifindex));
@@ -351,7 +359,7 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> Done {
     ];
     let folded = folded(get!(cpu, multipliers6[0]), to, tag);
     let number = slot_number(word, get!(cpu, multipliers6[1]), folded);
-    if tag & USUAL == 0 {
+    if core::intrinsics::unlikely(!is_usual(tag)) {
         let second = slot_number(word, get!(cpu, second), folded);
         return beside(ctx, &here, Spot::of_ipv6(word, to, tag, [number, second]));
     }
