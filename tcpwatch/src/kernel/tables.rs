@@ -184,7 +184,7 @@ impl KernelTables {
 impl Tables for KernelTables {
     fn install(&mut self, generation: Generation, policy: &PolicySet) -> Result<(), TableError> {
         let side = &mut self.sides[generation.index()];
-        side.install_sources(policy, self.busiest.choose(policy.sources.iter()))?;
+        side.install_sources(policy)?;
         side.install_bans(&policy.bans)?;
         self.set_usual(generation)?;
         let mut flags = 0;

@@ -84,7 +84,8 @@ impl Side {
         })
     }
 
-    pub(super) fn install_sources(&mut self, policy: &PolicySet, usual: &Usual) -> Result<(), TableError> {
+    /// Takes these as own sources, once [`Self::install_usual`] has said which are the usual ones.
+    pub(super) fn install_sources(&mut self, policy: &PolicySet) -> Result<(), TableError> {
         let wanted = numbered(policy);
         if wanted.len() > SOURCES_ROOM as usize {
             return Err(TableError::TooManySources {
@@ -106,12 +107,6 @@ impl Side {
         }
         self.installed_usual = None;
         self.numbers_of = wanted;
-        for (source, number) in self.numbers_of.clone() {
-            self.install_tag(source, usual)?;
-            if number != 0 {
-                self.install_number(number, source)?;
-            }
-        }
         Ok(())
     }
 
@@ -151,33 +146,33 @@ impl Side {
         if self.installed_usual.as_ref() == Some(usual) {
             return Ok(None);
         }
+        // All of them, so that it does not matter where an attempt before this one has failed.
         self.installed_usual = None;
-        for (number, source) in usual.numbered() {
-            // Written last, so that what failed in the middle is done again.
-            let before = self.installed_numbers.get(number as usize).copied();
-            for source in before.into_iter().chain(source) {
-                self.install_tag(source, usual)?;
+        let own: Vec<_> = self
+            .numbers_of
+            .iter()
+            .map(|(source, own)| (*own, *source))
+            .collect();
+        for (own, source) in &own {
+            self.install_tag(*source, usual.number(source).unwrap_or(*own))?;
+            if *own != 0 {
+                self.install_number(*own, *source)?;
             }
+        }
+        for (number, source) in usual.numbered() {
             self.install_number(number, source.unwrap_or(NOBODY))?;
         }
         self.installed_usual = Some(usual.clone());
-        let others = self.numbers_of.iter().filter(|(source, number)| {
-            **number != 0 && source.address != Address::default() && usual.number(source).is_none()
+        let others = own.into_iter().filter(|(own, source)| {
+            *own != 0 && source.address != NOBODY.address && usual.number(source).is_none()
         });
-        let usual = [true, false].into_iter().flat_map(|ipv4| usual.ranked(ipv4));
-        Ok(Some(
-            usual
-                .chain(others.map(|(source, number)| (*number, *source)))
-                .collect(),
-        ))
+        let ranked = [true, false].into_iter().flat_map(|ipv4| usual.ranked(ipv4));
+        Ok(Some(ranked.chain(others).collect()))
     }
 
-    /// Says under which number a source is counted, if it is one of ours.
-    fn install_tag(&mut self, source: SourceKey, usual: &Usual) -> Result<(), TableError> {
-        let Some(own) = self.numbers_of.get(&source) else {
-            return Ok(());
-        };
-        let half = match usual.number(&source).unwrap_or(*own) {
+    /// Says under which number a source is counted; 0: it has none.
+    fn install_tag(&mut self, source: SourceKey, number: u32) -> Result<(), TableError> {
+        let half = match number {
             0 => 0,
             number => (tag(number) >> u32::BITS) as u32,
         };
@@ -190,6 +185,7 @@ impl Side {
         Ok(())
     }
 
+    /// Says whose a number is.
     fn install_number(&mut self, number: u32, source: SourceKey) -> Result<(), TableError> {
         if self.installed_numbers.get(number as usize) != Some(&source) {
             self.numbers
