@@ -80,7 +80,7 @@ fn difference(slot: u64, wanted: u64) -> u64 {
 /// Has its lowest bit set if the slot is taken.
 #[inline(always)]
 const fn taken(slot: u64) -> u64 {
-    slot / USUAL | slot / IN_USE
+    (slot / USUAL) | (slot / IN_USE)
 }
 
 /// All bits, if the lowest of the number is set; else none.
