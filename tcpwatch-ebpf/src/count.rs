@@ -3,7 +3,7 @@
 use core::num::NonZeroU32;
 
 use aya_ebpf::programs::TcContext;
-use tcpwatch_common::front::{Cpu, Lane, MOST_BYTES, PACKET, Usual};
+use tcpwatch_common::front::{Cpu, Lane, MOST_BYTES, PACKET, USUAL, Usual};
 use tcpwatch_common::{
     Counts, Outcome, POLICY_ANSWERS, POLICY_ANY_SOURCE, POLICY_DNS, POLICY_QUIC, POLICY_SERVED, POLICY_TLS,
     Policy, Traffic, gso, ports,
@@ -15,7 +15,7 @@ use crate::front;
 use crate::maps::{POLICY, SIDE_0, SIDE_1, Side};
 use crate::names::{self, DNS};
 use crate::opaque::opaque;
-use crate::parse::{Blur, Key, MAPPED, Parsed, headers_bytes, skb};
+use crate::parse::{Blur, Key, Parsed, headers_bytes, skb};
 use crate::spill::{self, NOT_BANNED};
 use crate::spot::Spot;
 use crate::transport::{self, Transport, UDP_PAYLOAD};
@@ -170,7 +170,12 @@ fn classify<const RT: bool>(
         return Outcome::Served;
     }
     *duties = Blur::new(ctx).long(*duties);
-    if RT || source == 0 || wire.packets > u64::from(u16::MAX) || wire.bytes > wire.packets * MOST_BYTES {
+    if RT
+        || source == 0
+        || mixes(key, source)
+        || wire.packets > u64::from(u16::MAX)
+        || wire.bytes > wire.packets * MOST_BYTES
+    {
         return behind(here, key, traffic(wire, opens), side, policy);
     }
     let increment = wire.packets * PACKET + wire.bytes;
@@ -208,6 +213,13 @@ fn classify<const RT: bool>(
         };
     }
     settle_behind(here, key, traffic, side, ban)
+}
+
+/// Whether the source is a usual one of the other family than the destination: an IPv6 packet with one mapped address. A slot would say the
+/// usual one of the destination's family.
+#[inline(always)]
+fn mixes(key: &Key, source: u64) -> bool {
+    source & USUAL != 0 && key.is_ipv4() != key.is_from_ipv4()
 }
 
 /// Takes note of whether the packet may tell a name. True: it answers a client.
@@ -285,8 +297,7 @@ pub fn source<const RT: bool>(here: &Here, key: &mut Key, side: &Side, policy: &
     if !RT
         && key.source[3] == get!(usual, first.address)
         && key.ifindex == get!(usual, first.ifindex)
-        && key.source[2] == MAPPED
-        && key.source[1] | key.source[0] == 0
+        && key.is_from_ipv4()
     {
         // The lower half is that of a destination.
         return Some(get!(usual, first.key) >> 32 << 32);

@@ -82,6 +82,12 @@ impl Key {
     pub fn is_ipv4(&self) -> bool {
         self.destination[0] == 0 && self.destination[1] == 0 && self.destination[2] == MAPPED
     }
+
+    /// The same of the source.
+    #[inline(always)]
+    pub fn is_from_ipv4(&self) -> bool {
+        self.source[2] == MAPPED && self.source[1] | self.source[0] == 0
+    }
 }
 
 #[inline(always)]

@@ -291,3 +291,36 @@ fn a_source_that_is_taken_away_is_no_longer_ours_and_the_others_are() {
         }
     }
 }
+
+/// IPv6 packets with one mapped address: the destination's family is not the source's.
+#[test]
+fn sources_of_one_family_are_not_taken_for_those_of_the_other() {
+    let own4 = "::ffff:198.18.0.1";
+    let to4 = "::ffff:192.0.2.7";
+    pin(0);
+    // With usual sources of both families, and of one alone.
+    let both = own_policy(3);
+    let mut one = own_policy(3);
+    one.sources.retain(|source| !to_ip(source.address).is_ipv4());
+    for (policy, sources) in [
+        (both, vec![own4.to_owned(), own(1, false), own(2, false)]),
+        (one, vec![own(1, false), own(2, false)]),
+    ] {
+        let mut counter = counter(1024, 3);
+        counter.set_policy(policy);
+        drain(&mut counter);
+        let mut expected = BTreeMap::new();
+        for to in [to4, "2001:db8:1::7"] {
+            for (n, from) in (1..).zip(&sources) {
+                send(&mut counter, from, to, 100 + n);
+                let canonical = |text: &str| to_ip(to_address(text.parse().unwrap())).to_string();
+                expected.insert((canonical(from), canonical(to)), u64::from(100 + n));
+            }
+        }
+        if sources.len() == 3 {
+            send(&mut counter, &own(1, true), &to(7, true), 9);
+            expected.insert((own(1, true), to(7, true)), 101 + 9);
+        }
+        assert_eq!(by_flow(&drain(&mut counter)), expected);
+    }
+}
