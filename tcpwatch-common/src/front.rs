@@ -57,10 +57,12 @@ pub const fn usual_number(is_ipv4: bool, index: u32) -> u32 {
     USUAL_SOURCES * (2 - is_ipv4 as u32) + index
 }
 
-/// What a slot has of the source with this number, and what is hashed for it beside a destination. The lower half is zero.
+/// What a slot has of the source with this number, and what is hashed for it beside a destination. The lower half is zero. 0: nobody.
 #[must_use]
 pub const fn tag(number: u32) -> u64 {
-    if number < UNUSUAL_NUMBERS {
+    if number < USUAL_SOURCES {
+        0
+    } else if number < UNUSUAL_NUMBERS {
         USUAL | ((number % USUAL_SOURCES) as u64) << INDEX_AT
     } else {
         IN_USE | (number as u64) << NUMBER_AT

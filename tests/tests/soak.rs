@@ -19,6 +19,7 @@ use tcpwatch::kernel::capacity::Capacity;
 use tcpwatch::kernel::drain::{CounterSource as _, Drain};
 use tcpwatch::kernel::policy::to_ip;
 use tcpwatch::tally::Drained;
+use tcpwatch_common::front::USUAL_SOURCES;
 use tcpwatch_common::{Counts, Outcome, Totals};
 use tcpwatch_tests::counter::{LOOPBACK, Skb, load_with, policy};
 use tcpwatch_tests::cpu::{StopOnDrop, pin};
@@ -26,9 +27,8 @@ use tcpwatch_tests::faulty::{Fault, Faulty, Ways};
 use tcpwatch_tests::frame::{IPV4, IPV6, UDP, ethernet, ipv4, ipv6, udp};
 use tcpwatch_tests::note;
 
-/// Own sources of each family. Only packets of one of them can go the short way.
-const OWN4: [&str; 2] = ["198.18.0.1", "198.18.0.2"];
-const OWN6: [&str; 2] = ["2001:db8:ffff::1", "2001:db8:ffff::2"];
+/// Own sources of each family, some more than are usual at a time.
+const SOURCES: usize = USUAL_SOURCES as usize + 4;
 const BANS: [&str; 2] = ["203.0.113.0/24", "2001:db8:bad::/48"];
 
 const DESTINATIONS: usize = 10_000;
@@ -74,31 +74,37 @@ struct Packet {
     counts: Counts,
 }
 
-/// The `n`th destination. Families alternate; the second own source, banned prefixes and super-packets are spread among them.
+/// The `n`th own source.
+fn source(n: usize, is_ipv4: bool) -> String {
+    if is_ipv4 {
+        format!("198.18.0.{}", n + 1)
+    } else {
+        format!("2001:db8:ffff::{:x}", n + 1)
+    }
+}
+
+/// The `n`th destination. Families alternate; other own sources, banned prefixes and super-packets are spread among them.
 fn packet(n: usize) -> Packet {
     let (high, low) = (n >> 8, n & 255);
     let banned = n % 40 == 6 || n % 40 == 27;
-    let own = usize::from(n % 8 == 5 || n % 8 == 2);
+    let own = if n % 8 == 5 || n % 8 == 2 {
+        1 + n / 8 % (SOURCES - 1)
+    } else {
+        0
+    };
+    let source = source(own, n.is_multiple_of(2));
     let payload = udp(8 + n % 50);
-    let (source, to, frame) = if n.is_multiple_of(2) {
+    let (to, frame) = if n.is_multiple_of(2) {
         let to = if banned {
             format!("203.0.113.{low}")
         } else {
             format!("198.19.{high}.{low}")
         };
-        (
-            OWN4[own],
-            to.clone(),
-            ethernet(IPV4, &ipv4(OWN4[own], &to, UDP, &payload)),
-        )
+        (to.clone(), ethernet(IPV4, &ipv4(&source, &to, UDP, &payload)))
     } else {
         let prefix = if banned { "2001:db8:bad" } else { "2001:db8:1" };
         let to = format!("{prefix}::{n:x}");
-        (
-            OWN6[own],
-            to.clone(),
-            ethernet(IPV6, &ipv6(OWN6[own], &to, UDP, &payload)),
-        )
+        (to.clone(), ethernet(IPV6, &ipv6(&source, &to, UDP, &payload)))
     };
     let (mut skb, mut counts) = (
         Skb::default(),
@@ -271,7 +277,10 @@ impl Traffic<'_> {
 /// Both CPUs send `enough` packets while a third thread drains.
 fn soak(fault: Fault, enough: u64) -> (Books, Duration) {
     let (mut programs, tables) = load_with(CAPACITY);
-    let sources = [OWN4, OWN6].concat();
+    let sources: Vec<String> = (0..SOURCES)
+        .flat_map(|n| [true, false].map(|is_ipv4| source(n, is_ipv4)))
+        .collect();
+    let sources: Vec<&str> = sources.iter().map(String::as_str).collect();
     let mut source = Drain::new(Faulty::new(tables, fault), policy(LOOPBACK, &sources, &BANS)).unwrap();
     let mut books = Books::default();
     // So that sharing of slots begins with the first packet.

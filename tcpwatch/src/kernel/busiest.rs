@@ -1,4 +1,5 @@
-//! Which own sources are the usual ones, whose packets go the short way: those with most packets. Pure.
+//! Which own sources are the usual ones, whose slots count themselves: those with most packets that were counted. And the multiplier that
+//! spreads all of them over their places. Pure.
 
 use foldhash::HashMap;
 use tcpwatch_common::front::{PLACES, USUAL_SOURCES, place, usual_number};
@@ -11,12 +12,12 @@ const ROOM: usize = USUAL_SOURCES as usize;
 /// Multipliers that are tried at most. With 64 sources of each family in their 4,096 places, two in five spread both; with 256, none may,
 /// but some eight of them share a place.
 const MOST_TRIES: usize = 200;
-/// Sources whose places are looked up at most, for all multipliers together: a millisecond.
+/// Sources whose places are looked up at most, for all multipliers together.
 const WORK: usize = 200_000;
 
 /// The usual sources of a generation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Usual {
+pub struct UsualSources {
     /// IPv4, IPv6.
     families: [Family; 2],
 }
@@ -26,11 +27,11 @@ pub struct Usual {
 struct Family {
     /// By index.
     sources: [Option<SourceKey>; ROOM],
-    /// By packets, most first: their indices.
-    ranking: Vec<usize>,
+    /// The index of the one with most packets.
+    first: usize,
 }
 
-impl Usual {
+impl UsualSources {
     /// By their numbers.
     pub fn numbered(&self) -> impl Iterator<Item = (u32, Option<SourceKey>)> {
         [true, false]
@@ -51,13 +52,19 @@ impl Usual {
         Some(usual_number(ipv4, index as u32))
     }
 
-    /// Those of a family with their numbers, most packets first.
+    /// Those of a family with their numbers, the one with most packets first.
     pub fn ranked(&self, ipv4: bool) -> impl Iterator<Item = (u32, SourceKey)> {
         let family = self.of(ipv4);
-        family
-            .ranking
-            .iter()
-            .filter_map(move |index| Some((usual_number(ipv4, *index as u32), family.sources[*index]?)))
+        let others = (0..ROOM).filter(|index| *index != family.first);
+        std::iter::once(family.first)
+            .chain(others)
+            .filter_map(move |index| Some((usual_number(ipv4, index as u32), family.sources[index]?)))
+    }
+
+    /// Whether it is the one with most packets.
+    fn is_first(&self, source: &SourceKey) -> bool {
+        let family = self.of(is_ipv4(source.address));
+        family.sources[family.first].as_ref() == Some(source)
     }
 
     const fn of(&self, ipv4: bool) -> &Family {
@@ -85,7 +92,10 @@ impl Family {
                 *free = Some(*source);
             }
         }
-        self.ranking = ranked.iter().filter_map(|source| self.index(source)).collect();
+        self.first = ranked
+            .first()
+            .and_then(|first| self.index(first))
+            .unwrap_or_default();
     }
 }
 
@@ -94,7 +104,7 @@ impl Family {
 pub struct Busiest {
     /// Of the last generation drained, half of those of the one before, and so on.
     packets: HashMap<SourceKey, u64>,
-    usual: Usual,
+    usual: UsualSources,
 }
 
 impl Busiest {
@@ -114,15 +124,18 @@ impl Busiest {
     }
 
     /// Chooses among own sources, for the next generation.
-    pub fn choose<'a>(&mut self, own: impl Iterator<Item = &'a SourceKey>) -> &Usual {
+    pub fn choose<'a>(&mut self, own: impl Iterator<Item = &'a SourceKey>) -> &UsualSources {
         let mut candidates: [Vec<_>; 2] = Default::default();
         for source in own {
             if source.address == Address::default() {
                 continue;
             }
             let packets = self.packets.get(source).copied().unwrap_or_default();
-            // Of two that have about as many packets, the one that is there stays.
-            let stays = self.usual.number(source).map_or(0, |_| packets / 4);
+            // Of two that have about as many packets, the one that is there stays; so does the first.
+            let mut stays = self.usual.number(source).map_or(0, |_| packets / 4);
+            if self.usual.is_first(source) {
+                stays += packets / 4;
+            }
             // Link-local addresses send little.
             let is_link_local = source.address.starts_with(&[0xfe, 0x80]);
             let rank = (std::cmp::Reverse(packets + stays), is_link_local, *source);

@@ -14,6 +14,7 @@ use tcpwatch_common::{
 };
 
 use self::side::Side;
+pub(super) use self::side::ban_of;
 use super::bpf::{self, GracePeriod};
 use super::busiest::Busiest;
 use super::capacity::Fill;

@@ -37,7 +37,7 @@ fn traffic(source: SourceKey, packets: u64) -> (FlowKey, Traffic) {
     )
 }
 
-fn ranked(usual: &Usual, ipv4: bool) -> Vec<SourceKey> {
+fn ranked(usual: &UsualSources, ipv4: bool) -> Vec<SourceKey> {
     usual.ranked(ipv4).map(|(_, source)| source).collect()
 }
 

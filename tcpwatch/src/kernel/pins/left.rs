@@ -14,7 +14,7 @@ use tcpwatch_common::{Address, BAN_IPV6, Counts, FlowKey, MAPPED_PREFIX_BITS, Ou
 use crate::kernel::bpf;
 use crate::kernel::drain::Generation;
 use crate::kernel::front::{Front, Numbers};
-use crate::kernel::tables::{TableError, call_error, map_error};
+use crate::kernel::tables::{TableError, ban_of, call_error, map_error};
 use crate::tally::Drained;
 
 /// What is opened besides the front table.
@@ -146,11 +146,8 @@ impl Side {
         let (_, mut counts) = bpf::read_all::<u32, Counts>(self.ban_counts.fd().as_fd(), room)
             .map_err(call_error("read the ban counters", ban_counts))?;
         for (address, more) in slots {
-            let ban = self
-                .bans
-                .get(&Key::new(u8::BITS * size_of::<Address>() as u32, address), 0)
-                .map_err(map_error("find a banned prefix", bans))?;
-            if let Some(sum) = counts.get_mut((ban & !BAN_IPV6) as usize) {
+            let ban = ban_of(&self.bans, address).map_err(map_error("find a banned prefix", bans))?;
+            if let Some(sum) = ban.and_then(|ban| counts.get_mut(ban)) {
                 sum.add(more);
             }
         }

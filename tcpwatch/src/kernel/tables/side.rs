@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use aya::Ebpf;
 use aya::maps::lpm_trie::Key;
-use aya::maps::{Array, HashMap, LpmTrie, MapData};
+use aya::maps::{Array, HashMap, LpmTrie, MapData, MapError};
 use ipnet::IpNet;
 use tcpwatch_common::front::{SOURCE_NUMBERS, UNUSUAL_NUMBERS, tag};
 use tcpwatch_common::{Address, BAN_IPV6, Counts, FlowKey, SOURCES_ROOM, SourceKey};
 
 use super::{TableError, map_error, own_descriptor, take};
-use crate::kernel::busiest::Usual;
+use crate::kernel::busiest::UsualSources;
 use crate::kernel::front::Numbers;
 use crate::kernel::policy::{PolicySet, to_prefix};
 
@@ -29,7 +29,7 @@ pub(super) struct Side {
     /// The own sources, each with the number that it has where it is none of the usual ones, or 0.
     pub(super) numbers_of: BTreeMap<SourceKey, u32>,
     /// The usual ones, once they are in all tables.
-    installed_usual: Option<Usual>,
+    installed_usual: Option<UsualSources>,
     /// What `sources` holds.
     installed_sources: BTreeMap<SourceKey, u32>,
     /// What `numbers` holds. Number 0 is nobody's.
@@ -141,7 +141,7 @@ impl Side {
     /// changed.
     pub(super) fn install_usual(
         &mut self,
-        usual: &Usual,
+        usual: &UsualSources,
     ) -> Result<Option<Vec<(u32, SourceKey)>>, TableError> {
         if self.installed_usual.as_ref() == Some(usual) {
             return Ok(None);
@@ -172,10 +172,7 @@ impl Side {
 
     /// Says under which number a source is counted; 0: it has none.
     fn install_tag(&mut self, source: SourceKey, number: u32) -> Result<(), TableError> {
-        let half = match number {
-            0 => 0,
-            number => (tag(number) >> u32::BITS) as u32,
-        };
+        let half = (tag(number) >> u32::BITS) as u32;
         if self.installed_sources.get(&source) != Some(&half) {
             self.sources
                 .insert(source, half, 0)
@@ -203,11 +200,8 @@ impl Side {
         bans: &mut [Counts],
     ) -> Result<(), TableError> {
         for (address, counts) in banned {
-            let ban = self
-                .bans
-                .get(&Key::new(u8::BITS * size_of::<Address>() as u32, address), 0)
-                .map_err(map_error("find a banned prefix", "BANS"))?;
-            if let Some(sum) = bans.get_mut((ban & !BAN_IPV6) as usize) {
+            let ban = ban_of(&self.bans, address).map_err(map_error("find a banned prefix", "BANS"))?;
+            if let Some(sum) = ban.and_then(|ban| bans.get_mut(ban)) {
                 sum.add(counts);
             }
         }
@@ -222,6 +216,16 @@ impl Side {
             .zip(counts.iter().copied())
             .filter(|(_, counts)| *counts != Counts::default())
             .collect()
+    }
+}
+
+/// The number of the banned prefix that an address is in. None: it is in none, and what was counted so is left out, so that the books do
+/// not balance.
+pub fn ban_of(bans: &LpmTrie<MapData, Address, u32>, address: Address) -> Result<Option<usize>, MapError> {
+    match bans.get(&Key::new(u8::BITS * size_of::<Address>() as u32, address), 0) {
+        Ok(ban) => Ok(Some((ban & !BAN_IPV6) as usize)),
+        Err(MapError::KeyNotFound) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
