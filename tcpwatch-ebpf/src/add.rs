@@ -2,32 +2,13 @@
 
 use aya_ebpf::programs::TcContext;
 use tcpwatch_common::front::{
-    BANNED, Cpu, FULL, MOST_BYTES, MOST_BYTES_AT_ONCE, MOST_PACKETS_AT_ONCE, PACKET, Usual, addend, to_carry,
+    BANNED, FULL, MOST_BYTES, MOST_BYTES_AT_ONCE, MOST_PACKETS_AT_ONCE, PACKET, addend, to_carry,
 };
 
-use crate::cpu::{banned, get, usual};
+use crate::count::Here;
+use crate::cpu::{banned, get};
 use crate::fast::Done;
 use crate::parse::skb;
-
-/// Where a packet is counted on the short way.
-pub struct Here {
-    pub cpu: *mut Cpu,
-    pub usual: *mut Usual,
-    pub word: u64,
-}
-
-impl Here {
-    #[inline(always)]
-    pub fn new(cpu: *mut Cpu) -> Self {
-        // Everything that this packet writes goes to the generation of this word.
-        let word = get!(cpu, word);
-        Self {
-            cpu,
-            usual: usual(cpu, word),
-            word,
-        }
-    }
-}
 
 /// Counts a packet, or a segmentation super-packet of as many as the kernel says, in a slot, which has `found` in it. `carry` empties what
 /// the slot has counted, when there is no more room for it, and answers with what it was added to.

@@ -1,6 +1,6 @@
 //! The short way: an ordinary packet from an own source, whose destination has a slot already.
 //!
-//! Straight code without a call, but for packets of a source that is none of the usual ones, and one in 128 that fills a slot: the CPU's number and look-ups in arrays are instructions,
+//! Straight code without a call, but for packets of a source that is none of the usual ones, and one in some 100 that fills a slot: the CPU's number and look-ups in arrays are instructions,
 //! and returning from a function costs more than most of what is here, where the kernel guards returns
 //! (Documentation/admin-guide/hw-vuln/srso.rst). Whatever is out of the ordinary leaves by `Done::No`, before anything was written, and
 //! goes the long way (`count.rs`).
@@ -17,7 +17,8 @@ use tcpwatch_common::front::{
 use tcpwatch_common::ports::{bit, group};
 use tcpwatch_common::{POLICY_ANSWERS, POLICY_DNS, POLICY_SERVED, POLICY_TLS};
 
-use crate::add::{Here, add_two, amount, count};
+use crate::add::{add_two, amount, count};
+use crate::count::Here;
 use crate::cpu::{banned, first6, get, this_cpu};
 use crate::front;
 use crate::maps::{FRONT4, FRONT6, OWN4, OWN6, PORTS};
@@ -214,7 +215,8 @@ fn verdict(at: usize, protocol: u8, word: u64, usual: *mut Usual) -> Verdict {
 fn ipv4(ctx: &TcContext, cpu: *mut Cpu, header: usize) -> Done {
     let source = load!(header + offset_of!(Ipv4Hdr, src_addr), u32);
     let destination = load!(header + offset_of!(Ipv4Hdr, dst_addr), u32);
-    let here = Here::new(cpu);
+    // Everything that this packet writes goes to the generation of this word.
+    let here = Here::new(cpu, get!(cpu, word));
     let Here { usual, word, .. } = here;
     let ifindex = ifindex(ctx);
     let is_first = get!(usual, first.address) == source && get!(usual, first.ifindex) == ifindex;
@@ -321,7 +323,8 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> Done {
     if header + Ipv6Hdr::LEN + TRANSPORT > ctx.data_end() || load!(header, u8) >> 4 != 6 {
         return Done::No;
     }
-    let here = Here::new(cpu);
+    // Everything that this packet writes goes to the generation of this word.
+    let here = Here::new(cpu, get!(cpu, word));
     let Here { usual, word, .. } = here;
     let source = [load!(header + SOURCE, u64), load!(header + SOURCE + 8, u64)];
     let ifindex = ifindex(ctx);

@@ -55,7 +55,7 @@ pub trait Tables: Send {
     /// Makes packets count in `to` from now on; those that are being counted still go to the other.
     ///
     /// # Errors
-    /// Then nothing has changed.
+    /// Then packets count where they did; calling again completes what was begun.
     fn flip(&mut self, to: Generation) -> Result<(), TableError>;
 
     /// Waits until no packet is being counted in the generation that was flipped away from.

@@ -21,7 +21,7 @@ use super::tables::{TableError, call_error, map_error};
 
 pub use self::left::Leftover;
 
-/// The tables that counts are read from.
+/// The tables that counts are read from, and what is mapped with them.
 const TABLES: [&str; 16] = [
     "CPUS",
     "FRONT4",
