@@ -250,6 +250,18 @@ impl Counter {
         self.drain.drain().expect("the tables can be drained").drained
     }
 
+    /// The same, with books that balance.
+    ///
+    /// # Panics
+    ///
+    /// When it fails, or when they do not.
+    #[track_caller]
+    pub fn drain_balanced(&mut self) -> Drained {
+        let drained = self.drain();
+        assert_eq!(drained.imbalance(), None);
+        drained
+    }
+
     /// Makes `policy` hold from the next drain on.
     pub fn set_policy(&mut self, policy: PolicySet) {
         self.drain.set_policy(policy);

@@ -68,14 +68,6 @@ fn send(counter: &mut Counter, from: &str, to: &str, times: u32) {
     counter.run_often(&frame(from, to), Skb::default(), times);
 }
 
-/// A drain that must balance.
-#[track_caller]
-fn drain(counter: &mut Counter) -> Drained {
-    let drained = counter.drain();
-    assert_eq!(drained.imbalance(), None);
-    drained
-}
-
 /// Packets of the last drain that went the long way, while no packed counter was full.
 fn on_the_long_way(counter: &mut Counter) -> u64 {
     let lanes = counter.tables().last();
@@ -109,7 +101,7 @@ fn packets_of_every_own_source_go_the_short_way() {
                     }
                     expected.insert((own(n, is_ipv4), to(7, is_ipv4)), u64::from(2 * TIMES));
                 }
-                assert_eq!(by_flow(&drain(&mut counter)), expected);
+                assert_eq!(by_flow(&counter.drain_balanced()), expected);
                 // The first of each.
                 assert_eq!(on_the_long_way(&mut counter), u64::from(sources));
             }
@@ -132,11 +124,11 @@ fn packets_of_a_source_without_a_number_go_the_long_way() {
         }
     }));
     counter.set_policy(policy);
-    drain(&mut counter);
+    counter.drain_balanced();
     for (from, long) in [("198.19.3.3", 1), ("198.19.15.255", TIMES)] {
         send(&mut counter, from, &to(7, true), TIMES);
         let expected = [((from.to_owned(), to(7, true)), u64::from(TIMES))];
-        assert_eq!(by_flow(&drain(&mut counter)), expected.into());
+        assert_eq!(by_flow(&counter.drain_balanced()), expected.into());
         assert_eq!(on_the_long_way(&mut counter), u64::from(long));
     }
 }
@@ -156,7 +148,7 @@ fn sources_that_become_usual_and_cease_to_be_are_told_apart() {
                 send(&mut counter, &own(n, is_ipv4), &to(7, is_ipv4), times);
                 expected.insert((own(n, is_ipv4), to(7, is_ipv4)), u64::from(times));
             }
-            assert_eq!(by_flow(&drain(&mut counter)), expected);
+            assert_eq!(by_flow(&counter.drain_balanced()), expected);
             assert_eq!(on_the_long_way(&mut counter), u64::from(SOURCES));
         }
     }
@@ -171,7 +163,7 @@ fn packets_to_banned_destinations_go_the_short_way() {
         // The last is none of the usual ones: nothing is counted that would make it one.
         for n in [1, 2, USUAL_SOURCES + 1] {
             send(&mut counter, &own(n, is_ipv4), banned(is_ipv4), TIMES);
-            let drained = drain(&mut counter);
+            let drained = counter.drain_balanced();
             let bytes = if is_ipv4 { 50 } else { 70 };
             let expected = Counts {
                 packets: TIMES.into(),
@@ -199,7 +191,7 @@ fn a_counter_beside_a_slot_is_emptied_when_the_short_way_fills_it() {
         let from = own(USUAL_SOURCES + 1, is_ipv4);
         send(&mut counter, &from, &to(7, is_ipv4), TIMES);
         send(&mut counter, &from, banned(is_ipv4), TIMES);
-        let drained = drain(&mut counter);
+        let drained = counter.drain_balanced();
         let expected = [((from, to(7, is_ipv4)), u64::from(TIMES))];
         assert_eq!(by_flow(&drained), expected.into());
         let [(_, banned)] = drained.bans[..] else {
@@ -225,7 +217,7 @@ fn super_packets_beside_a_slot_are_all_their_segments() {
                 ..Skb::default()
             };
             counter.run_often(&frame, skb, 10);
-            let drained = drain(&mut counter);
+            let drained = counter.drain_balanced();
             let expected = Counts {
                 packets: u64::from(gso_segs) * 10,
                 bytes: 600_000,
@@ -260,7 +252,7 @@ fn destinations_that_lose_their_slots_keep_their_sources() {
                     }
                 }
             }
-            assert_eq!(by_flow(&drain(&mut counter)), expected);
+            assert_eq!(by_flow(&counter.drain_balanced()), expected);
         }
         assert!(counter.tables().ways().evicted > 100, "slots were given away");
     }
@@ -276,7 +268,7 @@ fn a_source_that_is_taken_away_is_no_longer_ours_and_the_others_are() {
             let gone = to_address(own(without, is_ipv4).parse().unwrap());
             policy.sources.retain(|source| source.address != gone);
             counter.set_policy(policy);
-            drain(&mut counter);
+            counter.drain_balanced();
             let mut expected = BTreeMap::new();
             for n in 1..=USUAL_SOURCES + 2 {
                 send(&mut counter, &own(n, is_ipv4), &to(7, is_ipv4), 100 + n);
@@ -284,7 +276,7 @@ fn a_source_that_is_taken_away_is_no_longer_ours_and_the_others_are() {
                     expected.insert((own(n, is_ipv4), to(7, is_ipv4)), u64::from(100 + n));
                 }
             }
-            let drained = drain(&mut counter);
+            let drained = counter.drain_balanced();
             assert_eq!(by_flow(&drained), expected);
             let other = drained.totals.outcomes[Outcome::OtherSource as usize];
             assert_eq!(other.packets, u64::from(100 + without));
@@ -308,7 +300,7 @@ fn sources_of_one_family_are_not_taken_for_those_of_the_other() {
     ] {
         let mut counter = counter(1024, 3);
         counter.set_policy(policy);
-        drain(&mut counter);
+        counter.drain_balanced();
         let mut expected = BTreeMap::new();
         for to in [to4, "2001:db8:1::7"] {
             for (n, from) in (1..).zip(&sources) {
@@ -321,6 +313,6 @@ fn sources_of_one_family_are_not_taken_for_those_of_the_other() {
             send(&mut counter, &own(1, true), &to(7, true), 9);
             expected.insert((own(1, true), to(7, true)), 101 + 9);
         }
-        assert_eq!(by_flow(&drain(&mut counter)), expected);
+        assert_eq!(by_flow(&counter.drain_balanced()), expected);
     }
 }

@@ -69,14 +69,6 @@ fn send(counter: &mut Counter, to: &str, times: u32) {
     counter.run_often(&ethernet(kind, &packet), Skb::default(), times);
 }
 
-/// A drain that must balance.
-#[track_caller]
-fn drain(counter: &mut Counter) -> Drained {
-    let drained = counter.drain();
-    assert_eq!(drained.imbalance(), None);
-    drained
-}
-
 fn of(drained: &Drained, outcome: Outcome) -> Counts {
     drained.totals.outcomes[outcome as usize]
 }
@@ -102,7 +94,7 @@ fn what_finds_its_set_full_is_counted_in_the_spill() {
         for n in 0..200 {
             send(&mut counter, &to(n, is_ipv4), 1);
         }
-        let drained = drain(&mut counter);
+        let drained = counter.drain_balanced();
         let expected: BTreeMap<IpAddr, u64> = (0..200).map(|n| (address(&to(n, is_ipv4)), 1)).collect();
         assert_eq!(by_destination(&drained), expected);
         assert_eq!(of(&drained, Outcome::Overflow), Counts::default());
@@ -142,7 +134,7 @@ fn scatter(destinations: u32, times: u32, is_ipv4: bool) -> Vec<Lane> {
             send(&mut counter, &scattered(n, is_ipv4), 1);
         }
     }
-    let drained = drain(&mut counter);
+    let drained = counter.drain_balanced();
     assert_eq!(drained.totals.seen.packets, u64::from(times * destinations));
     counter.tables().last().to_vec()
 }
@@ -185,7 +177,7 @@ fn what_finds_the_spill_full_is_overflow_and_in_the_totals() {
         for n in (0..200).chain(0..200) {
             send(&mut counter, &to(n, is_ipv4), 1);
         }
-        let drained = drain(&mut counter);
+        let drained = counter.drain_balanced();
         let ways = counter.tables().ways();
         assert_eq!(ways.spilled, 8);
         let counted = by_destination(&drained);
@@ -199,7 +191,7 @@ fn what_finds_the_spill_full_is_overflow_and_in_the_totals() {
         );
         // The next generation has all its room.
         send(&mut counter, &to(300, is_ipv4), 1);
-        assert_eq!(of(&drain(&mut counter), Outcome::Counted).packets, 1);
+        assert_eq!(of(&counter.drain_balanced(), Outcome::Counted).packets, 1);
     }
 }
 
@@ -223,7 +215,7 @@ fn a_destination_that_comes_late_and_often_gets_a_slot() {
         }
         let late = to(1000, is_ipv4);
         send(&mut counter, &late, 1000);
-        let drained = drain(&mut counter);
+        let drained = counter.drain_balanced();
         let parts = parts(&drained, &late);
         assert_eq!(parts.iter().sum::<u64>(), 1000);
         // One in 16 packets without a slot takes one.
@@ -243,7 +235,7 @@ fn slots_of_banned_destinations_are_not_given_away() {
     }
     let late = to(1000, false);
     send(&mut counter, &late, 1000);
-    let drained = drain(&mut counter);
+    let drained = counter.drain_balanced();
     assert_eq!(parts(&drained, &late), [1000]);
     assert_eq!(of(&drained, Outcome::Banned).packets, 600);
     assert_eq!(
@@ -265,7 +257,7 @@ fn a_counter_is_emptied_into_the_spill_at_two_to_the_23_and_not_before() {
         for (times, spilled) in [(FULL, 0), (FULL + 1, 1), (2 * FULL + 7, 1)] {
             let before = counter.tables().ways().spilled;
             send(&mut counter, &to(1, is_ipv4), times);
-            let drained = drain(&mut counter);
+            let drained = counter.drain_balanced();
             assert_eq!(
                 by_destination(&drained)[&address(&to(1, is_ipv4))],
                 u64::from(times)
@@ -298,7 +290,7 @@ fn the_longest_packets_fill_a_counter_without_running_over() {
         };
         counter.run_often(&frame, long, FULL - 1001);
         counter.run_often(&frame, most, 300);
-        let drained = drain(&mut counter);
+        let drained = counter.drain_balanced();
         let expected = Counts {
             packets: 2 * 8_388_608 - 1 + 300 * 65_535,
             bytes: (2 * 8_388_608 - 1 + 300) * 65_536,
@@ -315,7 +307,7 @@ fn a_banned_destination_that_fills_its_counter_is_exact() {
     let mut counter = Counter::with(smallest(16), own_policy());
     for (is_ipv4, bytes) in [(true, 50), (false, 70)] {
         send(&mut counter, &banned(9, is_ipv4), 9_000_000);
-        let drained = drain(&mut counter);
+        let drained = counter.drain_balanced();
         let expected = Counts {
             packets: 9_000_000,
             bytes: 9_000_000 * bytes,
@@ -336,7 +328,7 @@ fn a_full_counter_that_the_spill_has_no_room_for_is_overflow_to_the_packet() {
     let mut counter = Counter::with(smallest(1), own_policy());
     send(&mut counter, &to(1, true), FULL + 2);
     send(&mut counter, &to(2, true), FULL + 2);
-    let drained = drain(&mut counter);
+    let drained = counter.drain_balanced();
     assert_eq!(by_destination(&drained)[&address(&to(1, true))], 8_388_610);
     assert_eq!(by_destination(&drained)[&address(&to(2, true))], 1);
     assert_eq!(
@@ -370,7 +362,7 @@ fn what_a_slot_has_counted_is_carried_before_it_runs_over() {
                 counter.run_often(&frame, long(bytes, 0), times);
                 counter.run_often(&frame, long(65_536, segments), 1);
             }
-            let drained = drain(&mut counter);
+            let drained = counter.drain_balanced();
             let expected = Counts {
                 packets: 3 * u64::from(times + segments),
                 bytes: 3 * (u64::from(times) * u64::from(bytes) + 65_536),
@@ -418,7 +410,7 @@ fn a_cpu_alone_writes_its_own_totals_only() {
     let mut counter = Counter::with(smallest(64), own_policy());
     for n in [0, 1] {
         let cpu = ten(&mut counter, n);
-        assert_eq!(by_destination(&drain(&mut counter)), tenfold(1));
+        assert_eq!(by_destination(&counter.drain_balanced()), tenfold(1));
         for (of, lane) in counter.tables().last().iter().enumerate() {
             assert_eq!(lane.taken[0] > 0 && lane.taken[1] > 0, of == cpu, "CPU {of}");
         }
@@ -435,14 +427,14 @@ fn a_cpu_without_a_region_counts_in_the_spill() {
     // Twice, so that both generations are met.
     for _ in 0..2 {
         ten(&mut counter, 1);
-        let before = drain(&mut counter);
+        let before = counter.drain_balanced();
         assert_eq!(by_destination(&before), tenfold(1));
         let lane = counter.tables().last()[second];
         assert_eq!((lane.taken, lane.spilled), ([0, 0], 20));
 
         ten(&mut counter, 0);
         ten(&mut counter, 1);
-        assert_eq!(by_destination(&drain(&mut counter)), tenfold(2));
+        assert_eq!(by_destination(&counter.drain_balanced()), tenfold(2));
         assert_ne!(counter.tables().last()[first].taken, [0, 0]);
     }
 }
@@ -457,7 +449,7 @@ fn more_cpus_than_there_are_change_nothing() {
     );
     for _ in 0..3 {
         ten(&mut counter, 0);
-        let drained = drain(&mut counter);
+        let drained = counter.drain_balanced();
         assert_eq!(by_destination(&drained), tenfold(1));
         assert_eq!(drained.totals.skbs, 2 * 55);
     }
