@@ -5,6 +5,7 @@
 //! The daemon maps all of it.
 
 use crate::names::Sampling;
+use crate::own::{Source4, Source6};
 use crate::{Counts, GENERATIONS, OUTCOMES};
 
 /// Slots of a set. Four of IPv4 fill half a cache line.
@@ -38,8 +39,6 @@ pub const USUAL: u64 = (USUAL_SOURCES as u64) << INDEX_AT;
 pub const IN_USE: u64 = 1 << INDEX_AT;
 /// Set in the slot of a banned destination.
 pub const BANNED: u64 = USUAL << 1;
-/// What says, in a slot of a usual source, whose it is.
-pub const NAMED: u64 = BANNED - 1;
 /// Where the number of a source that is none of the usual ones lies in a slot, and what is counted for one that is.
 const NUMBER_AT: u32 = BANNED.ilog2() + 1;
 /// What a slot of a usual source counts with.
@@ -215,57 +214,6 @@ pub const fn set(word: u64, slot: u64) -> u32 {
     (word as u32).wrapping_add((slot / WAYS as u64) as u32)
 }
 
-/// An IPv4 own source. All zero: none.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Source4 {
-    /// What is hashed for it and destination 0.0.0.0: exclusive-or the destination makes it any other.
-    pub key: u64,
-    /// As it lies in the packet.
-    pub address: u32,
-    /// Its interface; 0: none.
-    pub ifindex: u32,
-}
-
-/// An IPv6 own source. All zero: none.
-#[repr(C, align(32))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Source6 {
-    /// As it lies in the packet.
-    pub address: [u64; 2],
-    /// What is hashed for it beside a destination.
-    pub tag: u64,
-    /// Its interface; 0: none.
-    pub ifindex: u32,
-    /// Zero.
-    pub padding: u32,
-}
-
-/// Places for the own sources of a family and generation, of which each is in the one that its hash says; of two with the same place, one
-/// is counted on the long way.
-pub const PLACES: u32 = 4096;
-
-/// What of an IPv4 source is hashed for its place.
-#[inline(always)]
-pub const fn placed4(address: u32, ifindex: u32) -> u64 {
-    (address as u64) << u32::BITS | ifindex as u64
-}
-
-/// What of an IPv6 source is hashed for its place.
-#[inline(always)]
-pub const fn placed6(address: [u64; 2], ifindex: u32) -> u64 {
-    address[0] ^ address[1] ^ ifindex as u64
-}
-
-/// An own source's place among those of all generations, with [`Usual::multiplier`].
-#[inline(always)]
-pub const fn place(word: u64, multiplier: u32, placed: u64) -> u32 {
-    // A factor of 64 bits, or the lower ones of what is hashed would not reach the upper ones of the hash.
-    let factor = (multiplier as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let place = placed.wrapping_mul(factor) >> (u64::BITS - PLACES.ilog2());
-    (word >> ODD.ilog2()) as u32 * PLACES + place as u32
-}
-
 /// What the short way needs to count a packet, for one generation: one cache line.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -351,8 +299,6 @@ const _: () = {
     assert!(size_of::<Set6>() == 96);
     assert!(size_of::<BesideSet>() == 64);
     assert!(size_of::<Usual>() == 64);
-    assert!(size_of::<Source4>() == 16);
-    assert!(size_of::<Source6>() == 32);
     assert!(size_of::<Lane>() == 192);
     assert!(size_of::<Cpu>() == 1024);
 };
@@ -382,7 +328,7 @@ mod tests {
                 assert!((1..UNUSUAL_NUMBERS).contains(&number));
                 let slot = tag(number) | BANNED | addend(MOST_PACKETS_AT_ONCE * 2, MOST_BYTES_AT_ONCE * 2);
                 assert_eq!(usual_index(slot), index);
-                assert_eq!(slot & NAMED, tag(number));
+                assert_eq!(slot & (BANNED - 1), tag(number));
                 assert_eq!(unpack(counted(slot)).packets, MOST_PACKETS_AT_ONCE * 2);
                 assert_eq!(unpack(counted(slot)).bytes, MOST_BYTES_AT_ONCE * 2);
                 assert_ne!(slot & USUAL, 0);
@@ -402,16 +348,6 @@ mod tests {
         assert!(!asks(MOST_PACKETS_AT_ONCE, MOST_BYTES_AT_ONCE));
         assert!(asks(MOST_PACKETS_AT_ONCE + 1, 0));
         assert!(asks(1, MOST_BYTES_AT_ONCE + 1));
-    }
-
-    #[test]
-    fn places_of_generations_are_apart() {
-        for n in 0..10_000_u32 {
-            let placed = placed4(n.wrapping_mul(0x9e37_79b9), n);
-            let even = place(word(false, 3, 0), 0x85eb_ca6b, placed);
-            assert!(even < PLACES);
-            assert_eq!(place(word(true, 3, 0), 0x85eb_ca6b, placed), even + PLACES);
-        }
     }
 
     #[test]

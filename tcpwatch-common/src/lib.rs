@@ -8,6 +8,7 @@
 pub mod front;
 pub mod gso;
 pub mod names;
+pub mod own;
 pub mod ports;
 
 /// Changes whenever a struct, a map or the meaning of a field changes.

@@ -2,7 +2,8 @@
 
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use tcpwatch_common::GENERATIONS;
-use tcpwatch_common::front::{Cpu, Lane, Source6, Usual};
+use tcpwatch_common::front::{Cpu, Lane, Usual};
+use tcpwatch_common::own::Source6;
 
 use crate::maps::CPUS;
 use crate::opaque::opaque;

@@ -1,9 +1,9 @@
 //! The short way: an ordinary packet from an own source, whose destination has a slot already.
 //!
-//! Straight code without a call, but for packets of a source that is none of the usual ones, and one in some 100 that fills a slot: the CPU's number and look-ups in arrays are instructions,
-//! and returning from a function costs more than most of what is here, where the kernel guards returns
-//! (Documentation/admin-guide/hw-vuln/srso.rst). Whatever is out of the ordinary leaves by `Done::No`, before anything was written, and
-//! goes the long way (`count.rs`).
+//! Straight code without a call, but for packets of a source that is none of the usual ones, and one in some 100 that fills a slot: the
+//! CPU's number and look-ups in arrays are instructions, and returning from a function costs more than most of what is here, where the
+//! kernel guards returns (Documentation/admin-guide/hw-vuln/srso.rst). Whatever is out of the ordinary leaves by `Done::No`, before
+//! anything was written, and goes the long way (`count.rs`).
 
 use core::mem::offset_of;
 
@@ -11,9 +11,9 @@ use aya_ebpf::programs::TcContext;
 use network_types::eth::{EthHdr, EtherType};
 use network_types::ip::{IpProto, Ipv4Hdr, Ipv6Hdr};
 use tcpwatch_common::front::{
-    BANNED, Cpu, FULL, PACKET, Slot4, Slot6, USUAL, Usual, WAYS, folded, place, placed4, placed6, set,
-    slot_number,
+    BANNED, Cpu, FULL, PACKET, Slot4, Slot6, USUAL, Usual, WAYS, folded, set, slot_number,
 };
+use tcpwatch_common::own::{place, placed4, placed6};
 use tcpwatch_common::ports::{bit, group};
 use tcpwatch_common::{POLICY_ANSWERS, POLICY_DNS, POLICY_SERVED, POLICY_TLS};
 

@@ -5,8 +5,9 @@
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, RingBuf};
-use tcpwatch_common::front::{BesideSet, Cpu, PLACES, SOURCE_NUMBERS, Set4, Set6, Source4, Source6};
+use tcpwatch_common::front::{BesideSet, Cpu, SOURCE_NUMBERS, Set4, Set6};
 use tcpwatch_common::names::{FLOWS as FLOWS_ROOM, FlowId, FlowState};
+use tcpwatch_common::own::{PLACES, Source4, Source6};
 use tcpwatch_common::ports::{ALL_GROUPS, PortGroup};
 use tcpwatch_common::{Address, Counts, FlowKey, GENERATIONS, Policy, SOURCES_ROOM, SourceKey, Traffic};
 

@@ -1,19 +1,13 @@
-//! Which own sources are the usual ones, whose slots count themselves: those with most packets that were counted. And the multiplier that
-//! spreads all of them over their places. Pure.
+//! Which own sources are the usual ones, whose slots count themselves: those with most packets that were counted.
+//! Pure.
 
 use foldhash::HashMap;
-use tcpwatch_common::front::{PLACES, USUAL_SOURCES, place, usual_number};
+use tcpwatch_common::front::{USUAL_SOURCES, usual_number};
 use tcpwatch_common::{Address, FlowKey, SourceKey, Traffic};
 
 use super::policy::is_ipv4;
 
 const ROOM: usize = USUAL_SOURCES as usize;
-
-/// Multipliers that are tried at most. With 64 sources of each family in their 4,096 places, two in five spread both; with 256, none may,
-/// but some eight of them share a place.
-const MOST_TRIES: usize = 200;
-/// Sources whose places are looked up at most, for all multipliers together.
-const WORK: usize = 200_000;
 
 /// The usual sources of a generation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -152,34 +146,6 @@ impl Busiest {
         }
         &self.usual
     }
-}
-
-/// The multiplier that finds a place for each of the families' sources, or for as many as one does that is tried. `placed`: what of each is
-/// hashed.
-#[must_use]
-pub fn spreading(families: [&[u64]; 2]) -> u32 {
-    let tries = WORK / (families[0].len() + families[1].len()).max(WORK / MOST_TRIES);
-    let mut best = (usize::MAX, 1);
-    for n in 0..tries.max(1) as u32 {
-        let multiplier = n << 1 | 1;
-        let without = families.map(|placed| without_place(placed, multiplier));
-        best = best.min((without[0] + without[1], multiplier));
-        if best.0 == 0 {
-            break;
-        }
-    }
-    best.1
-}
-
-/// How many share a place with another one.
-fn without_place(placed: &[u64], multiplier: u32) -> usize {
-    let mut taken = [0_u64; PLACES as usize / 64];
-    for of in placed {
-        let place = place(0, multiplier, *of) as usize;
-        taken[place / 64] |= 1 << (place % 64);
-    }
-    let places: u32 = taken.iter().map(|word| word.count_ones()).sum();
-    placed.len() - places as usize
 }
 
 #[cfg(test)]

@@ -1,26 +1,24 @@
 //! The front table from this side: mapped memory. Which region each CPU counts in, and what is in it.
 
 mod contents;
+mod own;
 
 use std::io;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
 use aya::Ebpf;
-use tcpwatch_common::front::{
-    BesideSet, Cpu, Lane, NO_REGION, PLACES, Set4, Set6, Source4, Source6, WAYS, bits, place, placed4,
-    placed6, tag, unpack, word,
-};
+use tcpwatch_common::front::{BesideSet, Cpu, Lane, NO_REGION, Set4, Set6, WAYS, bits, unpack, word};
 use tcpwatch_common::names::Sampling;
+use tcpwatch_common::own::{PLACES, Source4, Source6};
 use tcpwatch_common::ports::{ALL_GROUPS, GROUPS, PortGroup, group};
-use tcpwatch_common::{Address, Outcome, SourceKey, Totals};
+use tcpwatch_common::{Outcome, Totals};
 
 pub use self::contents::{Contents, Numbers};
-use super::busiest::spreading;
 use super::capacity::{Fill, Sizing};
 use super::drain::Generation;
 use super::multiplier;
-use super::policy::{PortBits, is_ipv4};
+use super::policy::PortBits;
 use super::shared::{Element, Shared, publish, random};
 use super::tables::{TableError, call_error, descriptor};
 
@@ -159,59 +157,6 @@ impl Front {
             }
         }
         Ok(())
-    }
-
-    /// The own sources with their numbers, whose packets go the short way; of each family, the one that comes first is found most quickly.
-    /// `generation` must be the spare one, or nothing attached.
-    pub fn set_sources(&self, generation: Generation, own: &[(u32, SourceKey)]) {
-        let (mut v4, mut v6) = (Vec::new(), Vec::new());
-        for (number, source) in own {
-            let tag = tag(*number);
-            let ifindex = source.ifindex;
-            if is_ipv4(source.address) {
-                let [.., a, b, c, d] = source.address;
-                v4.push(Source4 {
-                    key: tag ^ self.secret,
-                    address: u32::from_ne_bytes([a, b, c, d]),
-                    ifindex,
-                });
-            } else {
-                v6.push(Source6 {
-                    address: words(source.address),
-                    tag,
-                    ifindex,
-                    padding: 0,
-                });
-            }
-        }
-        let placed4: Vec<u64> = v4.iter().map(|of| placed4(of.address, of.ifindex)).collect();
-        let placed6: Vec<u64> = v6.iter().map(|of| placed6(of.address, of.ifindex)).collect();
-        let multiplier = spreading([&placed4, &placed6]);
-        for cpu in 0..self.layout.cpus as usize {
-            let cpu = self.cpus.at(cpu);
-            // SAFETY: inside the mapping; nobody uses the spare generation's part.
-            unsafe {
-                let place = &raw mut (*cpu).usual[generation.index()];
-                (*place).first = v4.first().copied().unwrap_or_default();
-                (*place).multiplier = multiplier;
-                (*cpu).first6[generation.index()] = v6.first().copied().unwrap_or_default();
-            }
-        }
-        let word = word(generation == Generation::Odd, 0, 0);
-        put(
-            &self.own4,
-            generation,
-            |of| place(word, multiplier, of),
-            &v4,
-            &placed4,
-        );
-        put(
-            &self.own6,
-            generation,
-            |of| place(word, multiplier, of),
-            &v6,
-            &placed6,
-        );
     }
 
     /// What holds for the generation's packets on the short way, and the ports that are served. `generation` must be the spare one, or
@@ -443,21 +388,6 @@ impl Front {
     }
 }
 
-/// Puts sources into their places, those that come first where two have the same.
-fn put<T: Element>(
-    table: &Shared<T>,
-    generation: Generation,
-    place: impl Fn(u64) -> u32,
-    sources: &[T],
-    placed: &[u64],
-) {
-    table.clear(generation.index() * PLACES as usize, PLACES as usize);
-    for (source, placed) in sources.iter().zip(placed).rev() {
-        // SAFETY: inside the mapping; nobody uses the spare generation's part.
-        unsafe { table.at(place(*placed) as usize).write_volatile(*source) };
-    }
-}
-
 fn mapped<T: Element>(map: BorrowedFd<'_>, name: &'static str, len: u32) -> Result<Shared<T>, TableError> {
     Shared::map(map, len as usize).map_err(call_error("map the table into memory", name))
 }
@@ -466,13 +396,4 @@ fn mapped<T: Element>(map: BorrowedFd<'_>, name: &'static str, len: u32) -> Resu
 fn spill_step(room: u32, cpus: u32) -> u64 {
     let step = (room / 8 / cpus.max(1)).max(1);
     u64::from((step / 2 + 1).next_power_of_two()) - 1
-}
-
-/// An address as the kernel loads it.
-fn words(address: Address) -> [u64; 2] {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address;
-    [
-        u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
-        u64::from_ne_bytes([i, j, k, l, m, n, o, p]),
-    ]
 }

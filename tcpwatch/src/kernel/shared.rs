@@ -9,7 +9,8 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tcpwatch_common::front::{BesideSet, Cpu, Set4, Set6, Source4, Source6};
+use tcpwatch_common::front::{BesideSet, Cpu, Set4, Set6};
+use tcpwatch_common::own::{Source4, Source6};
 use tcpwatch_common::ports::PortGroup;
 
 /// A struct of integers that an array map holds.

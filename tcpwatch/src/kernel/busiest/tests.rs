@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tcpwatch_common::Counts;
-use tcpwatch_common::front::{UNUSUAL_NUMBERS, placed4, placed6};
+use tcpwatch_common::front::UNUSUAL_NUMBERS;
 
 use super::*;
 use crate::kernel::policy::to_address;
@@ -116,44 +116,4 @@ fn packets_of_long_ago_weigh_nothing() {
         );
     }
     assert_eq!(busiest.choose(own.iter()).number(&own[16]), None);
-}
-
-/// So many IPv4 and IPv6 sources, `step` apart, on so many interfaces: what of each is hashed.
-fn placed(count: u32, step: u32, interfaces: u32) -> [Vec<u64>; 2] {
-    let ifindex = |n| 2 + n % interfaces;
-    let v4 = (0..count).map(|n| {
-        let address = 0xc612_0000 + n / interfaces * step;
-        placed4(address.to_be(), ifindex(n))
-    });
-    let v6 = (0..count).map(|n| {
-        let last = u64::from(n / interfaces * step);
-        placed6([0xb80d_0120, last.to_be()], ifindex(n))
-    });
-    [v4.collect(), v6.collect()]
-}
-
-#[test]
-fn sources_do_not_meet_as_long_as_they_are_few() {
-    for step in [1, 4, 256] {
-        for interfaces in [1, 2, 8] {
-            let [v4, v6] = placed(64, step, interfaces);
-            let multiplier = spreading([&v4, &v6]);
-            for family in [v4, v6] {
-                let meet = without_place(&family, multiplier);
-                assert_eq!(meet, 0, "{step} apart, on {interfaces} interfaces");
-            }
-        }
-    }
-}
-
-#[test]
-fn of_many_sources_few_meet() {
-    for (count, most) in [(256, 8), (4000, 1600)] {
-        let [v4, v6] = placed(count, 1, 1);
-        let multiplier = spreading([&v4, &v6]);
-        let meet = without_place(&v4, multiplier) + without_place(&v6, multiplier);
-        assert!(meet <= 2 * most, "{meet} of {count} sources of each family");
-    }
-    // What is hashed alike meets, whatever is tried.
-    assert_eq!(without_place(&[7, 7, 7], spreading([&[7, 7, 7], &[]])), 2);
 }
