@@ -2,8 +2,11 @@
 //! kept.
 
 use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::panic::{self, PanicHookInfo};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,8 +27,24 @@ pub static ALONE: Mutex<()> = Mutex::new(());
 pub enum Fault {
     /// A panic, with its text.
     Panicked(String),
-    /// A step took longer than [`LONGEST_STEP`].
+    /// A step took longer than [`LONGEST_STEP`], without what a panic's report takes: with a backtrace, that may be long.
     Hung,
+}
+
+thread_local! {
+    /// Becomes true when the thread panics.
+    static PANICS: RefCell<Arc<AtomicBool>> = RefCell::default();
+}
+
+/// What reports a panic.
+type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
+
+/// Reports a panic by `report`, and says before that that there is one.
+fn announcing(report: Hook) -> Hook {
+    Box::new(move |info| {
+        PANICS.with_borrow(|panics| panics.store(true, Ordering::Release));
+        report(info);
+    })
 }
 
 /// How the work failed, and on what.
@@ -95,9 +114,17 @@ impl Log {
         self.0.lock().unwrap().slowest.clone()
     }
 
-    fn fail(&self, fault: Fault) -> Failure {
+    fn takes_too_long(&self) -> bool {
+        self.entry().since.elapsed() > LONGEST_STEP
+    }
+
+    fn entry(&self) -> MutexGuard<'_, Entry> {
         // A panic while the log was held has not changed it.
-        let entry = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fail(&self, fault: Fault) -> Failure {
+        let entry = self.entry();
         Failure {
             case: entry.case.clone(),
             step: entry.step.clone(),
@@ -113,13 +140,18 @@ impl Log {
 ///
 /// It panicked, or a step took too long; then the thread is left to itself.
 pub fn supervise<T: Send + 'static>(work: impl FnOnce(&Log) -> T + Send + 'static) -> Result<T, Failure> {
+    static ANNOUNCED: Once = Once::new();
+    ANNOUNCED.call_once(|| panic::set_hook(announcing(panic::take_hook())));
     let log = Log::new();
+    let panics = Arc::new(AtomicBool::new(false));
     let (finished, ending) = mpsc::channel();
     let worker = {
         let log = log.clone();
+        let panics = Arc::clone(&panics);
         thread::Builder::new()
             .stack_size(STACK_BYTES)
             .spawn(move || {
+                PANICS.set(panics);
                 // Nobody waits any more for what took too long.
                 finished.send(work(&log)).unwrap_or(());
             })
@@ -129,7 +161,7 @@ pub fn supervise<T: Send + 'static>(work: impl FnOnce(&Log) -> T + Send + 'stati
         match ending.recv_timeout(GLANCE) {
             Ok(done) => return Ok(done),
             Err(mpsc::RecvTimeoutError::Timeout) => {
-                if log.0.lock().unwrap().since.elapsed() > LONGEST_STEP {
+                if log.takes_too_long() && !panics.load(Ordering::Acquire) {
                     return Err(log.fail(Fault::Hung));
                 }
             }
@@ -191,4 +223,35 @@ fn a_panic_and_a_hang_are_told_from_each_other_and_the_input_is_kept() {
     drop(release);
 
     assert_eq!(supervise(|_| 7).unwrap(), 7, "the control");
+}
+
+thread_local! {
+    /// Whether reporting the thread's panic takes long.
+    static SLOW: Cell<bool> = const { Cell::new(false) };
+}
+
+#[test]
+fn a_panic_is_no_hang_however_long_its_report_takes() {
+    let slowly: fn(Hook) -> Hook = |report| {
+        Box::new(move |info| {
+            if SLOW.get() {
+                thread::sleep(LONGEST_STEP * 2);
+            }
+            report(info);
+        })
+    };
+    let fails = || {
+        let failure = supervise(|log| {
+            SLOW.set(true);
+            log.step(|| "a step".to_owned(), || panic!("too bad"));
+        })
+        .unwrap_err();
+        forget(&failure.input);
+        failure.fault
+    };
+    assert_eq!(supervise(|_| 7).unwrap(), 7, "from here on, panics are announced");
+    panic::set_hook(slowly(panic::take_hook()));
+    assert_eq!(fails(), Fault::Hung, "the control: it is announced after its report");
+    panic::set_hook(announcing(panic::take_hook()));
+    assert_eq!(fails(), Fault::Panicked("too bad".to_owned()));
 }
