@@ -226,8 +226,8 @@ pub struct Usual {
     pub counted: u64,
     /// Packets on the wire more than socket buffers, on the short way.
     pub extra: u64,
-    /// What [`Cpu::word`] is while the generation is in use, for what a packet does after it was counted.
-    pub word: u64,
+    /// Which ports may be served, of both protocols ([`crate::ports::summary_bit`]). Zero: none is asked for.
+    pub served_ports: u64,
     /// Packed: what was left out on the short way as served.
     pub served: u64,
     /// What [`crate::Policy::flags`] has for the generation's packets.
@@ -288,8 +288,10 @@ pub struct Cpu {
     /// Socket buffers from ports that are served, while [`crate::POLICY_ANSWERS`] holds.
     pub answers: u64,
     /// Of the first CPU: how many flips there had been when a generation came into use, by generation; 0: it never was. Programs do
-    /// not use it; it is here so that it outlives the daemon with the counts.
+    /// not use it; it is here so that it outlives the daemon with the counts. So is what follows.
     pub epochs: [u64; GENERATIONS],
+    /// Of the first CPU: what [`Cpu::word`] is while a generation is in use.
+    pub words: [u64; GENERATIONS],
     /// Of the first CPU: the last of these whose counts were read and are kept elsewhere, so that they may be cleared.
     pub kept: u64,
 }

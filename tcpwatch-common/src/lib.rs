@@ -12,7 +12,7 @@ pub mod own;
 pub mod ports;
 
 /// Changes whenever a struct, a map or the meaning of a field changes.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;
 
 /// How many generations of every table there are: one is written while the other is drained.
 pub const GENERATIONS: usize = 2;

@@ -31,4 +31,10 @@ pub const fn bit(port: u16) -> u32 {
     1 << (port as u32 % GROUP)
 }
 
+/// The port's bit among those of [`crate::front::Usual::served_ports`], which it has together with 1,023 others.
+#[inline(always)]
+pub const fn summary_bit(port: u16) -> u64 {
+    1 << (port % u64::BITS as u16)
+}
+
 const _: () = assert!(size_of::<PortGroup>() == 8);

@@ -6,7 +6,7 @@ use tcpwatch_common::front::{
 };
 
 use crate::count::Here;
-use crate::cpu::{banned, get};
+use crate::cpu::banned;
 use crate::fast::Done;
 use crate::parse::skb;
 
@@ -36,7 +36,7 @@ pub fn count(ctx: &TcContext, here: &Here, slot: *mut u64, found: u64, carry: im
     if (carried | seen) & FULL == 0 {
         Done::Counted
     } else {
-        Done::Full(get!(here.usual, word))
+        Done::Full(here.word)
     }
 }
 

@@ -11,10 +11,10 @@ use aya_ebpf::programs::TcContext;
 use network_types::eth::{EthHdr, EtherType};
 use network_types::ip::{IpProto, Ipv4Hdr, Ipv6Hdr};
 use tcpwatch_common::front::{
-    BANNED, Cpu, FULL, PACKET, Slot4, Slot6, USUAL, Usual, WAYS, folded, set, slot_number,
+    BANNED, Cpu, FULL, PACKET, Slot4, Slot6, USUAL, WAYS, folded, set, slot_number,
 };
 use tcpwatch_common::own::{place, placed4, placed6};
-use tcpwatch_common::ports::{bit, group};
+use tcpwatch_common::ports::{bit, group, summary_bit};
 use tcpwatch_common::{POLICY_ANSWERS, POLICY_DNS, POLICY_SERVED, POLICY_TLS};
 
 use crate::add::{add_two, amount, count};
@@ -26,7 +26,9 @@ use crate::names::DNS;
 use crate::opaque::{opaque, wide};
 use crate::parse::{begins_transport, ifindex, skb};
 use crate::spot::Spot;
-use crate::transport::{self, TCP_FLAGS, TCP_TO_FLAGS, UDP_PAYLOAD, UDP_TO_VERSION};
+use crate::transport::{
+    self, TCP_DATA_OFFSET, TCP_FLAGS, TCP_TO_FLAGS, UDP_PAYLOAD, UDP_TO_VERSION, tcp_bytes,
+};
 
 /// Version 4, five words: no options.
 pub const VERSION_IHL: u8 = 0x45;
@@ -171,43 +173,54 @@ enum Verdict {
     Look,
 }
 
-/// `at` has [`TRANSPORT`] bytes. Needs nothing of the transport header where nothing is asked of it but connections.
+/// `at` has [`TRANSPORT`] bytes; `bytes`: how many the IP header says that there are from there on. Most packets need nothing but what is
+/// in their own headers and in what they are counted in.
 #[inline(always)]
-fn verdict(at: usize, protocol: u8, word: u64, usual: *mut Usual) -> Verdict {
-    let is_udp = if protocol == IpProto::Tcp as u8 {
+fn verdict(at: usize, protocol: u8, bytes: impl FnOnce() -> u16, here: &Here) -> Verdict {
+    let is_tcp = if protocol == IpProto::Tcp as u8 {
         if transport::opens_tcp(load!(at + TCP_FLAGS, u8)) {
             return Verdict::Look;
         }
-        false
+        true
     } else if protocol == IpProto::Udp as u8 {
         let first = load!(at + UDP_PAYLOAD, u8);
         if transport::is_long(first) && transport::is_initial(first, load!(at + UDP_PAYLOAD + 1, u32)) {
             return Verdict::Look;
         }
-        true
+        false
     } else {
         return Verdict::Count;
     };
-    let flags = u64::from(get!(usual, flags));
-    if flags & (POLICY_SERVED | POLICY_ANSWERS | POLICY_TLS | POLICY_DNS) == 0 {
-        return Verdict::Count;
-    }
-    if flags & POLICY_DNS != 0 && load!(at + 2, u16) == DNS.to_be() {
+    let flags = || u64::from(get!(here.usual, flags));
+    if load!(at + 2, u16) == DNS.to_be() && flags() & POLICY_DNS != 0 {
         return Verdict::Look;
     }
     let port = u16::from_be(load!(at, u16));
-    let Some(group) = PORTS.get_ptr_mut(group(word.cast_signed() < 0, is_udp, port)) else {
+    let may_be_served = get!(here.usual, served_ports) & summary_bit(port) != 0;
+    // First data is expected by TCP only.
+    let may_be_expected = is_tcp && flags() & POLICY_TLS != 0 && !only_acknowledges(at, bytes());
+    if core::intrinsics::likely(!may_be_served && !may_be_expected) {
+        return Verdict::Count;
+    }
+    let Some(group) = PORTS.get_ptr_mut(group(here.word.cast_signed() < 0, !is_tcp, port)) else {
         return Verdict::Look;
     };
     // In this order: a port that is served may have a mark from before.
-    let served = get!(group, served) & bit(port) != 0;
-    if served && flags & POLICY_SERVED != 0 {
+    let served = may_be_served && get!(group, served) & bit(port) != 0;
+    if served && flags() & POLICY_SERVED != 0 {
         Verdict::Served
-    } else if served && flags & POLICY_ANSWERS != 0 || get!(group, expected) & bit(port) != 0 {
+    } else if served && flags() & POLICY_ANSWERS != 0 || get!(group, expected) & bit(port) != 0 {
         Verdict::Look
     } else {
         Verdict::Count
     }
+}
+
+/// Whether a TCP segment of so many bytes has neither data nor any flag but the one that most have.
+#[inline(always)]
+fn only_acknowledges(at: usize, bytes: u16) -> bool {
+    load!(at + TCP_FLAGS, u8) == transport::ACK
+        && u32::from(bytes) == tcp_bytes(load!(at + TCP_DATA_OFFSET, u8))
 }
 
 /// `header` is inside the packet with the whole fixed header, which has no options, and [`TRANSPORT`] bytes behind it.
@@ -237,9 +250,11 @@ fn ipv4(ctx: &TcContext, cpu: *mut Cpu, header: usize) -> Done {
         return Done::No;
     }
     let protocol = load!(header + offset_of!(Ipv4Hdr, proto), u8);
-    match verdict(header + Ipv4Hdr::LEN, protocol, word, usual) {
+    let bytes =
+        || u16::from_be(load!(header + offset_of!(Ipv4Hdr, tot_len), u16)).wrapping_sub(Ipv4Hdr::LEN as u16);
+    match verdict(header + Ipv4Hdr::LEN, protocol, bytes, &here) {
         Verdict::Count => {}
-        Verdict::Served => return served(ctx, usual),
+        Verdict::Served => return served(ctx, &here),
         Verdict::Look => return Done::No,
     }
     let key = key ^ u64::from(u32::from_be(destination));
@@ -269,7 +284,8 @@ fn ipv4(ctx: &TcContext, cpu: *mut Cpu, header: usize) -> Done {
 
 /// A packet that answers a client.
 #[inline(always)]
-fn served(ctx: &TcContext, usual: *mut Usual) -> Done {
+fn served(ctx: &TcContext, here: &Here) -> Done {
+    let usual = here.usual;
     let (packets, bytes) = amount(ctx);
     if packets == 0 {
         return Done::No;
@@ -281,7 +297,7 @@ fn served(ctx: &TcContext, usual: *mut Usual) -> Done {
         add_two(&raw mut (*usual).served, &raw mut (*usual).seen, increment)
     };
     if full & FULL != 0 {
-        Done::Full(get!(usual, word))
+        Done::Full(here.word)
     } else {
         Done::Counted
     }
@@ -309,7 +325,7 @@ fn beside(ctx: &TcContext, here: &Here, mut spot: Spot) -> Done {
     // SAFETY: see above.
     unsafe { (*usual).extra += packets - 1 };
     if seen & FULL != 0 || matches!(found, front::COUNTED_FULL | front::BANNED_FULL) {
-        Done::Full(get!(usual, word))
+        Done::Full(here.word)
     } else {
         Done::Counted
     }
@@ -351,9 +367,10 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> Done {
     if transport::is_extension(protocol) {
         return Done::No;
     }
-    match verdict(header + Ipv6Hdr::LEN, protocol, word, usual) {
+    let bytes = || u16::from_be(load!(header + offset_of!(Ipv6Hdr, payload_len), u16));
+    match verdict(header + Ipv6Hdr::LEN, protocol, bytes, &here) {
         Verdict::Count => {}
-        Verdict::Served => return served(ctx, usual),
+        Verdict::Served => return served(ctx, &here),
         Verdict::Look => return Done::No,
     }
     let to = [

@@ -18,7 +18,7 @@ use self::flow::{expect, forget, now, remember};
 use self::sample::take;
 use crate::maps::FLOWS;
 use crate::parse::{Key, Parsed, header};
-use crate::transport::{self, TCP_FLAGS, Transport, opens_tcp};
+use crate::transport::{self, TCP_FLAGS, Transport, opens_tcp, tcp_bytes};
 
 /// The port of name servers.
 pub const DNS: u16 = 53;
@@ -76,7 +76,7 @@ fn tcp_header(ctx: &TcContext, transport: &Transport) -> Option<Tcp> {
     };
     let [data_offset, flags, ..] = last.to_ne_bytes();
     const { assert!(TCP_FLAGS == 13) };
-    let payload = offset + u32::from(data_offset >> 4) * 4;
+    let payload = offset + tcp_bytes(data_offset);
     Some(Tcp {
         sequence: u32::from_be(sequence),
         acknowledged: u32::from_be(acknowledged),
@@ -137,8 +137,12 @@ fn more_expected(ctx: &TcContext, id: &FlowId, tcp: &Tcp) -> bool {
             (&raw const (*state).left).read_volatile(),
         )
     };
+    // What only acknowledges is looked at seldom, so whoever comes first sees that it took too long.
+    if now().wrapping_sub(since) >= PATIENCE {
+        return false;
+    }
     if tcp.bytes == 0 {
-        return tcp.flags & FIN_OR_RST == 0 && now().wrapping_sub(since) < PATIENCE;
+        return tcp.flags & FIN_OR_RST == 0;
     }
     let offset = tcp.sequence.wrapping_sub(start);
     if left == 0 || offset > LONG_BYTES as u32 {

@@ -12,11 +12,14 @@ const MOST_EXTENSIONS: u32 = 4;
 
 /// Opens a connection, or answers that.
 pub const SYN: u8 = 0x02;
-const ACK: u8 = 0x10;
+/// Acknowledges what has come.
+pub const ACK: u8 = 0x10;
 /// Bytes of a TCP header up to its flags.
 pub const TCP_TO_FLAGS: u32 = 14;
 /// Where they are.
 pub const TCP_FLAGS: usize = 13;
+/// Where the byte before them is, whose upper half says how long the header is.
+pub const TCP_DATA_OFFSET: usize = 12;
 /// Bytes of a UDP header and of what its payload must begin with to be a QUIC packet with a version.
 pub const UDP_TO_VERSION: u32 = 13;
 /// Where the payload of UDP begins.
@@ -105,6 +108,12 @@ pub const fn first_half(word: u32) -> u16 {
     } else {
         (word >> 16) as u16
     }
+}
+
+/// Bytes of a TCP header with this [data offset](TCP_DATA_OFFSET).
+#[inline(always)]
+pub const fn tcp_bytes(data_offset: u8) -> u32 {
+    (data_offset >> 4) as u32 * 4
 }
 
 /// Whether TCP flags are those of a packet that opens a connection.

@@ -107,10 +107,10 @@ impl Front {
             bits: (sets / (with_region.len() as u32 * 2).max(1)).max(1).ilog2(),
             with_region,
         };
-        let usual = table.copy(0).usual;
+        let words = table.copy(0).words;
         let mut front = Self::over(table, layout, 0, descriptor)?;
         front.secret = front.cpus.copy(0).secret;
-        front.bits = usual.map(|usual| bits(usual.word).unwrap_or_default());
+        front.bits = words.map(|word| bits(word).unwrap_or_default());
         Ok(front)
     }
 
@@ -162,9 +162,14 @@ impl Front {
     /// What holds for the generation's packets on the short way, and the ports that are served. `generation` must be the spare one, or
     /// nothing attached.
     pub fn set_rules(&self, generation: Generation, flags: u64, served: Option<&PortBits>) {
+        let served_ports = served.map_or(0, PortBits::summary);
         for cpu in 0..self.layout.cpus as usize {
             // SAFETY: inside the mapping; nobody uses the spare generation's part.
-            unsafe { (*self.cpus.at(cpu)).usual[generation.index()].flags = flags as u32 };
+            unsafe {
+                let usual = &raw mut (*self.cpus.at(cpu)).usual[generation.index()];
+                (*usual).flags = flags as u32;
+                (*usual).served_ports = served_ports;
+            }
         }
         let Some(served) = served else { return };
         for (udp, words) in [(false, &served.tcp), (true, &served.udp)] {
@@ -220,7 +225,7 @@ impl Front {
             let cpu = self.cpus.at(cpu as usize);
             // SAFETY: inside the mapping, which lives as long as `self`; the first field of an aligned struct.
             unsafe {
-                (*cpu).usual[to.index()].word = word;
+                (*cpu).words[to.index()] = word;
                 (*cpu).lanes[to.index()].front_step = front_step;
                 (*cpu).lanes[to.index()].spill_step = self.spill_step;
                 publish(&raw mut (*cpu).word, word);

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use tcpwatch_common::ports::GROUPS;
+use tcpwatch_common::ports::{GROUP, GROUPS, bit, summary_bit};
 use tcpwatch_common::{Address, MAPPED_PREFIX_BITS, SourceKey, mapped};
 
 /// What holds for every packet of a generation.
@@ -32,6 +32,18 @@ pub struct PortBits {
     pub tcp: Box<[u32; GROUPS as usize]>,
     /// Of UDP.
     pub udp: Box<[u32; GROUPS as usize]>,
+}
+
+impl PortBits {
+    /// The [summary bits](summary_bit) of all of them.
+    #[must_use]
+    pub fn summary(&self) -> u64 {
+        let ports = (0..=u16::MAX).filter(|port| {
+            let word = (*port / GROUP as u16) as usize;
+            (self.tcp[word] | self.udp[word]) & bit(*port) != 0
+        });
+        ports.fold(0, |summary, port| summary | summary_bit(port))
+    }
 }
 
 /// The address as the kernel tables hold it.

@@ -251,7 +251,11 @@ fn a_panic_is_no_hang_however_long_its_report_takes() {
     };
     assert_eq!(supervise(|_| 7).unwrap(), 7, "from here on, panics are announced");
     panic::set_hook(slowly(panic::take_hook()));
-    assert_eq!(fails(), Fault::Hung, "the control: it is announced after its report");
+    assert_eq!(
+        fails(),
+        Fault::Hung,
+        "the control: it is announced after its report"
+    );
     panic::set_hook(announcing(panic::take_hook()));
     assert_eq!(fails(), Fault::Panicked("too bad".to_owned()));
 }

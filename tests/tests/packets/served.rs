@@ -98,6 +98,16 @@ fn what_leaves_from_a_served_port_is_served() {
                 Counted,
             ),
             (
+                "the same bit of the summary",
+                v4(TCP, &segment(443 + 64, ACK)),
+                Counted,
+            ),
+            (
+                "the same bit of the summary, udp",
+                v4(UDP, &datagram([51_820 + 64, 40_000], &[0; 32])),
+                Counted,
+            ),
+            (
                 "to a served port, from another",
                 v4(TCP, &tcp_segment([40_000, 443], ACK, 0)),
                 Counted,
