@@ -283,6 +283,8 @@ pub struct Cpu {
     pub first6: [Source6; GENERATIONS],
     /// By generation.
     pub lanes: [Lane; GENERATIONS],
+    /// Packed, by generation: what was left out on the short way as of another source.
+    pub other_source: [u64; GENERATIONS],
     /// Samples of names.
     pub sampling: Sampling,
     /// Socket buffers from ports that are served, while [`crate::POLICY_ANSWERS`] holds.

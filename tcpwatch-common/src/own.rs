@@ -1,12 +1,12 @@
 //! The own sources, as the short way finds them.
 
-use crate::front::ODD;
+use crate::front::{ODD, SOURCE_NUMBERS, tag};
 
-/// An IPv4 own source. All zero: none.
+/// An IPv4 own source. No interface: none.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Source4 {
-    /// What is hashed for it and destination 0.0.0.0: exclusive-or the destination makes it any other.
+    /// What is hashed for it and destination 0.0.0.0: exclusive-or the destination makes it any other. Beside [`LEFT_OUT`].
     pub key: u64,
     /// As it lies in the packet.
     pub address: u32,
@@ -14,13 +14,13 @@ pub struct Source4 {
     pub ifindex: u32,
 }
 
-/// An IPv6 own source. All zero: none.
+/// An IPv6 own source. No interface: none.
 #[repr(C, align(32))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Source6 {
     /// As it lies in the packet.
     pub address: [u64; 2],
-    /// What is hashed for it beside a destination.
+    /// What is hashed for it beside a destination. Beside [`LEFT_OUT`].
     pub tag: u64,
     /// Its interface; 0: none.
     pub ifindex: u32,
@@ -31,6 +31,10 @@ pub struct Source6 {
 /// Places for the own sources of a family and generation, of which each is in the one that its hash says; of two with the same place, one
 /// is counted on the long way.
 pub const PLACES: u32 = 4096;
+
+/// Set in a place's [`Source4::key`] or [`Source6::tag`], taken or not: an own source that is not there may be one of ours nevertheless.
+pub const LEFT_OUT: u64 = 1 << 63;
+const _: () = assert!(tag(SOURCE_NUMBERS - 1) < LEFT_OUT);
 
 /// What of an IPv4 source is hashed for its place.
 #[inline(always)]

@@ -45,6 +45,13 @@ pub fn banned(cpu: *mut Cpu, word: u64) -> *mut u64 {
     of_generation(unsafe { &raw mut (*cpu).banned }, word)
 }
 
+/// What was left out on the short way as of another source.
+#[inline(always)]
+pub fn other_source(cpu: *mut Cpu, word: u64) -> *mut u64 {
+    // SAFETY: inside the map value.
+    of_generation(unsafe { &raw mut (*cpu).other_source }, word)
+}
+
 /// The totals of `cpu` in the generation that `word` names.
 #[inline(always)]
 pub fn lane(cpu: *mut Cpu, word: u64) -> *mut Lane {

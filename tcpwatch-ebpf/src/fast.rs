@@ -13,13 +13,13 @@ use network_types::ip::{IpProto, Ipv4Hdr, Ipv6Hdr};
 use tcpwatch_common::front::{
     BANNED, Cpu, FULL, PACKET, Slot4, Slot6, USUAL, WAYS, folded, set, slot_number,
 };
-use tcpwatch_common::own::{place, placed4, placed6};
+use tcpwatch_common::own::{LEFT_OUT, place, placed4, placed6};
 use tcpwatch_common::ports::{bit, group, summary_bit};
-use tcpwatch_common::{POLICY_ANSWERS, POLICY_DNS, POLICY_SERVED, POLICY_TLS};
+use tcpwatch_common::{POLICY_ANSWERS, POLICY_ANY_SOURCE, POLICY_DNS, POLICY_SERVED, POLICY_TLS};
 
 use crate::add::{add_two, amount, count};
 use crate::count::Here;
-use crate::cpu::{banned, first6, get, this_cpu};
+use crate::cpu::{banned, first6, get, other_source, this_cpu};
 use crate::front;
 use crate::maps::{FRONT4, FRONT6, OWN4, OWN6, PORTS};
 use crate::names::DNS;
@@ -206,10 +206,11 @@ fn verdict(at: usize, protocol: u8, bytes: impl FnOnce() -> u16, here: &Here) ->
         return Verdict::Look;
     };
     // In this order: a port that is served may have a mark from before.
-    let served = may_be_served && get!(group, served) & bit(port) != 0;
-    if served && flags() & POLICY_SERVED != 0 {
+    let served = get!(group, served) & bit(port) != 0;
+    let flags = flags();
+    if served && flags & POLICY_SERVED != 0 {
         Verdict::Served
-    } else if served && flags() & POLICY_ANSWERS != 0 || get!(group, expected) & bit(port) != 0 {
+    } else if served && flags & POLICY_ANSWERS != 0 || get!(group, expected) & bit(port) != 0 {
         Verdict::Look
     } else {
         Verdict::Count
@@ -240,10 +241,11 @@ fn ipv4(ctx: &TcContext, cpu: *mut Cpu, header: usize) -> Done {
         let Some(other) = OWN4.get_ptr_mut(place) else {
             return Done::No;
         };
+        let key = get!(other, key);
         if get!(other, address) != source || get!(other, ifindex) != ifindex {
-            return Done::No;
+            return not_found(ctx, &here, key);
         }
-        get!(other, key)
+        key & !LEFT_OUT
     };
     // What is no first fragment has no transport header.
     if !begins_transport(load!(header + offset_of!(Ipv4Hdr, frags), u16)) {
@@ -254,7 +256,8 @@ fn ipv4(ctx: &TcContext, cpu: *mut Cpu, header: usize) -> Done {
         || u16::from_be(load!(header + offset_of!(Ipv4Hdr, tot_len), u16)).wrapping_sub(Ipv4Hdr::LEN as u16);
     match verdict(header + Ipv4Hdr::LEN, protocol, bytes, &here) {
         Verdict::Count => {}
-        Verdict::Served => return served(ctx, &here),
+        // SAFETY: inside the map value.
+        Verdict::Served => return left_out(ctx, &here, unsafe { &raw mut (*usual).served }),
         Verdict::Look => return Done::No,
     }
     let key = key ^ u64::from(u32::from_be(destination));
@@ -282,25 +285,33 @@ fn ipv4(ctx: &TcContext, cpu: *mut Cpu, header: usize) -> Done {
     count(ctx, &here, slot, found, || front::v4::carry(index))
 }
 
-/// A packet that answers a client.
+/// A packet that is not counted under a destination, but with what else has this outcome.
 #[inline(always)]
-fn served(ctx: &TcContext, here: &Here) -> Done {
-    let usual = here.usual;
+fn left_out(ctx: &TcContext, here: &Here, outcome: *mut u64) -> Done {
     let (packets, bytes) = amount(ctx);
     if packets == 0 {
         return Done::No;
     }
-    let increment = packets * PACKET + bytes;
     // SAFETY: this CPU's own totals.
-    let full = unsafe {
-        (*usual).extra += packets - 1;
-        add_two(&raw mut (*usual).served, &raw mut (*usual).seen, increment)
+    let seen = unsafe {
+        (*here.usual).extra += packets - 1;
+        add_two(outcome, &raw mut (*here.usual).seen, packets * PACKET + bytes)
     };
-    if full & FULL != 0 {
+    if seen & FULL != 0 {
         Done::Full(here.word)
     } else {
         Done::Counted
     }
+}
+
+/// A packet whose source is not in its place, where it says `place` instead.
+#[inline(always)]
+fn not_found(ctx: &TcContext, here: &Here, place: u64) -> Done {
+    let flags = u64::from(get!(here.usual, flags));
+    if place & LEFT_OUT != 0 || flags & POLICY_ANY_SOURCE != 0 {
+        return Done::No;
+    }
+    left_out(ctx, here, other_source(here.cpu, here.word))
 }
 
 /// A packet of a source that is none of the usual ones: it is counted beside its slot.
@@ -342,6 +353,10 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> Done {
     // Everything that this packet writes goes to the generation of this word.
     let here = Here::new(cpu, get!(cpu, word));
     let Here { usual, word, .. } = here;
+    let protocol = load!(header + offset_of!(Ipv6Hdr, next_hdr), u8);
+    if transport::is_extension(protocol) {
+        return Done::No;
+    }
     let source = [load!(header + SOURCE, u64), load!(header + SOURCE + 8, u64)];
     let ifindex = ifindex(ctx);
     let first = first6(cpu, word);
@@ -355,22 +370,25 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> Done {
         let Some(other) = OWN6.get_ptr_mut(place) else {
             return Done::No;
         };
+        let tag = get!(other, tag);
         if get!(other, address[0]) != source[0]
             || get!(other, address[1]) != source[1]
             || get!(other, ifindex) != ifindex
         {
-            return Done::No;
+            // A mapped address is that of an IPv4 source.
+            return if source[0] == 0 {
+                Done::No
+            } else {
+                not_found(ctx, &here, tag)
+            };
         }
-        get!(other, tag)
+        tag & !LEFT_OUT
     };
-    let protocol = load!(header + offset_of!(Ipv6Hdr, next_hdr), u8);
-    if transport::is_extension(protocol) {
-        return Done::No;
-    }
     let bytes = || u16::from_be(load!(header + offset_of!(Ipv6Hdr, payload_len), u16));
     match verdict(header + Ipv6Hdr::LEN, protocol, bytes, &here) {
         Verdict::Count => {}
-        Verdict::Served => return served(ctx, &here),
+        // SAFETY: inside the map value.
+        Verdict::Served => return left_out(ctx, &here, unsafe { &raw mut (*usual).served }),
         Verdict::Look => return Done::No,
     }
     let to = [

@@ -6,7 +6,7 @@ use tcpwatch_common::front::unpack;
 use tcpwatch_common::{Outcome, Policy, Traffic};
 
 use crate::count::{Here, source};
-use crate::cpu::{banned, this_cpu};
+use crate::cpu::{banned, other_source, this_cpu};
 use crate::front::{self, Contents};
 use crate::maps::{POLICY, SIDE_0, SIDE_1, Side};
 use crate::parse::{Key, Parsed};
@@ -72,6 +72,9 @@ pub fn after(parsed: Parsed<'_>, word: u64) {
         let banned = banned(cpu, word);
         (*lane).outcomes[Outcome::Banned as usize].add(unpack(*banned));
         *banned = 0;
+        let other_source = other_source(cpu, word);
+        (*lane).outcomes[Outcome::OtherSource as usize].add(unpack(*other_source));
+        *other_source = 0;
     }
     match parsed {
         Parsed::Ip { key, .. } if word.cast_signed() < 0 => settle_slot(&here, key, &SIDE_1, 1),

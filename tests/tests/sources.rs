@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use tcpwatch::kernel::capacity::Capacity;
 use tcpwatch::kernel::policy::{PolicySet, to_address, to_ip};
@@ -43,6 +44,25 @@ fn own_policy(count: u32) -> PolicySet {
         .collect();
     let own: Vec<&str> = own.iter().map(String::as_str).collect();
     policy(LOOPBACK, &own, &["203.0.113.0/24", "2001:db8:bad::/48"])
+}
+
+/// One own address of each family, and these of each.
+fn crowd(numbers: impl Iterator<Item = u32>) -> PolicySet {
+    let mut policy = own_policy(1);
+    let crowd = numbers.flat_map(|n| [true, false].map(|is_ipv4| of_crowd(n, is_ipv4)));
+    policy.sources.extend(crowd.map(|address| SourceKey {
+        address: to_address(address),
+        ifindex: LOOPBACK,
+    }));
+    policy
+}
+
+fn of_crowd(n: u32, is_ipv4: bool) -> IpAddr {
+    if is_ipv4 {
+        Ipv4Addr::from(0xc613_0000 + n).into()
+    } else {
+        Ipv6Addr::from(0x2001_0db8_ffff_0001_0000_0000_0000_0000 + u128::from(n)).into()
+    }
 }
 
 fn counter(slots: u32, sources: u32) -> Counter {
@@ -115,21 +135,102 @@ fn packets_of_a_source_without_a_number_go_the_long_way() {
     const TIMES: u32 = 1000;
     pin(0);
     let mut counter = counter(1024, 1);
-    let mut policy = own_policy(1);
-    policy.sources.extend((0..SOURCE_NUMBERS).map(|n| {
-        let [_, _, high, low] = n.to_be_bytes();
-        SourceKey {
-            address: to_address([198, 19, high, low].into()),
-            ifindex: LOOPBACK,
-        }
-    }));
-    counter.set_policy(policy);
+    counter.set_policy(crowd(0..SOURCE_NUMBERS));
     counter.drain_balanced();
     for (from, long) in [("198.19.3.3", 1), ("198.19.15.255", TIMES)] {
         send(&mut counter, from, &to(7, true), TIMES);
         let expected = [((from.to_owned(), to(7, true)), u64::from(TIMES))];
         assert_eq!(by_flow(&counter.drain_balanced()), expected.into());
         assert_eq!(on_the_long_way(&mut counter), u64::from(long));
+    }
+}
+
+/// What is neither ours nor where one of ours would be.
+fn other(n: u32, is_ipv4: bool) -> String {
+    if is_ipv4 {
+        format!("198.18.7.{n}")
+    } else {
+        format!("2001:db8:7::{n:x}")
+    }
+}
+
+fn from_others(drained: &Drained) -> Counts {
+    drained.totals.outcomes[Outcome::OtherSource as usize]
+}
+
+#[test]
+fn packets_of_other_sources_go_the_short_way() {
+    /// A packed counter and some more.
+    const TIMES: u32 = (1 << 23) + 100;
+    pin(0);
+    for is_ipv4 in [true, false] {
+        let bytes = if is_ipv4 { 50 } else { 70 };
+        for sources in [0, 1, 4 * USUAL_SOURCES] {
+            let mut counter = counter(64, sources);
+            for n in 1..=50 {
+                send(&mut counter, &other(n, is_ipv4), &to(7, is_ipv4), n);
+            }
+            let drained = counter.drain_balanced();
+            let packets = (1..=50).sum();
+            let expected = Counts {
+                packets,
+                bytes: packets * bytes,
+            };
+            assert_eq!(from_others(&drained), expected);
+            assert_eq!(drained.totals.seen, expected);
+            assert_eq!(on_the_long_way(&mut counter), 0, "{sources} own sources");
+        }
+        let mut counter = counter(64, 1);
+        send(&mut counter, &other(1, is_ipv4), banned(is_ipv4), TIMES);
+        let super_packet = Skb {
+            wire_len: 60_000,
+            gso_segs: 40,
+            gso_size: 1400,
+            ..Skb::default()
+        };
+        counter.run_often(&frame(&other(1, is_ipv4), &to(7, is_ipv4)), super_packet, 10);
+        let drained = counter.drain_balanced();
+        let expected = Counts {
+            packets: u64::from(TIMES) + 400,
+            bytes: u64::from(TIMES) * bytes + 600_000,
+        };
+        assert_eq!(from_others(&drained), expected);
+        assert_eq!(drained.totals.skbs, u64::from(TIMES) + 10);
+    }
+}
+
+/// As many own sources as do not fit into their places: those that are not there must not be taken for somebody else's.
+#[test]
+fn own_sources_that_are_not_in_their_places_are_ours() {
+    const OTHERS: u32 = 200;
+    // Triangular numbers are different modulo 2^16, and no hash spreads them evenly.
+    let crowd_numbers = || (0..2500_u32).map(|n| n * (n + 1) / 2 % (1 << 16));
+    pin(0);
+    let mut counter = counter(1024, 1);
+    counter.set_policy(crowd(crowd_numbers()));
+    counter.drain_balanced();
+    for is_ipv4 in [true, false] {
+        let mut expected = BTreeMap::new();
+        for n in crowd_numbers() {
+            let from = of_crowd(n, is_ipv4).to_string();
+            send(&mut counter, &from, &to(7, is_ipv4), 2);
+            expected.insert((from, to(7, is_ipv4)), 2);
+        }
+        let drained = counter.drain_balanced();
+        assert_eq!(from_others(&drained), Counts::default());
+        assert_eq!(by_flow(&drained), expected);
+        // Others are still told from ours, those in such a place on the long way.
+        for n in 0..OTHERS {
+            send(&mut counter, &other(n, is_ipv4), &to(7, is_ipv4), 2);
+        }
+        let drained = counter.drain_balanced();
+        assert_eq!(from_others(&drained), drained.totals.seen);
+        assert_eq!(drained.totals.seen.packets, u64::from(2 * OTHERS));
+        let long = on_the_long_way(&mut counter);
+        assert!(
+            (1..u64::from(2 * OTHERS)).contains(&long),
+            "{long} on the long way"
+        );
     }
 }
 
@@ -278,8 +379,7 @@ fn a_source_that_is_taken_away_is_no_longer_ours_and_the_others_are() {
             }
             let drained = counter.drain_balanced();
             assert_eq!(by_flow(&drained), expected);
-            let other = drained.totals.outcomes[Outcome::OtherSource as usize];
-            assert_eq!(other.packets, u64::from(100 + without));
+            assert_eq!(from_others(&drained).packets, u64::from(100 + without));
         }
     }
 }

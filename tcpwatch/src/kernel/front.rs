@@ -280,6 +280,7 @@ impl Front {
             totals.outcomes[Outcome::Counted as usize].add(unpack(usual.counted));
             totals.outcomes[Outcome::Served as usize].add(unpack(usual.served));
             totals.outcomes[Outcome::Banned as usize].add(unpack(cpu.banned[generation.index()]));
+            totals.outcomes[Outcome::OtherSource as usize].add(unpack(cpu.other_source[generation.index()]));
         }
         totals
     }
@@ -358,6 +359,7 @@ impl Front {
                 (*cpu).usual[generation.index()].extra = 0;
                 (*cpu).usual[generation.index()].served = 0;
                 (*cpu).banned[generation.index()] = 0;
+                (*cpu).other_source[generation.index()] = 0;
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The own sources in the mapped tables: each in the place where the short way looks for it.
 
 use tcpwatch_common::front::{tag, word};
-use tcpwatch_common::own::{PLACES, Source4, Source6, place, placed4, placed6};
+use tcpwatch_common::own::{LEFT_OUT, PLACES, Source4, Source6, place, placed4, placed6};
 use tcpwatch_common::{Address, SourceKey};
 
 use super::Front;
@@ -16,32 +16,33 @@ const MOST_TRIES: usize = 200;
 const WORK: usize = 200_000;
 
 impl Front {
-    /// The own sources with their numbers, whose packets go the short way; of each family, the one that comes first is found most quickly.
-    /// `generation` must be the spare one, or nothing attached.
+    /// The own sources with their numbers: packets of those that have one go the short way; of each family, the one that comes first is
+    /// found most quickly. `generation` must be the spare one, or nothing attached.
     pub fn set_sources(&self, generation: Generation, own: &[(u32, SourceKey)]) {
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        let (mut left4, mut left6) = (Vec::new(), Vec::new());
         for (number, source) in own {
             let tag = tag(*number);
             let ifindex = source.ifindex;
             if is_ipv4(source.address) {
                 let [.., a, b, c, d] = source.address;
-                v4.push(Source4 {
+                let of = Source4 {
                     key: tag ^ self.secret,
                     address: u32::from_ne_bytes([a, b, c, d]),
                     ifindex,
-                });
+                };
+                if *number == 0 { &mut left4 } else { &mut v4 }.push(of);
             } else {
-                v6.push(Source6 {
+                let of = Source6 {
                     address: words(source.address),
                     tag,
                     ifindex,
                     padding: 0,
-                });
+                };
+                if *number == 0 { &mut left6 } else { &mut v6 }.push(of);
             }
         }
-        let placed4: Vec<u64> = v4.iter().map(|of| placed4(of.address, of.ifindex)).collect();
-        let placed6: Vec<u64> = v6.iter().map(|of| placed6(of.address, of.ifindex)).collect();
-        let multiplier = spreading([&placed4, &placed6]);
+        let multiplier = spreading([&all_placed(&v4), &all_placed(&v6)]);
         for cpu in 0..self.layout.cpus as usize {
             let cpu = self.cpus.at(cpu);
             // SAFETY: inside the mapping; nobody uses the spare generation's part.
@@ -54,23 +55,76 @@ impl Front {
         }
         let word = word(generation == Generation::Odd, 0, 0);
         let place = |placed| place(word, multiplier, placed);
-        put(&self.own4, generation, place, &v4, &placed4);
-        put(&self.own6, generation, place, &v6, &placed6);
+        put(&self.own4, generation, place, &v4, &left4);
+        put(&self.own6, generation, place, &v6, &left6);
     }
 }
 
-/// Puts sources into their places, those that come first where two have the same.
-fn put<T: Element>(
+/// An own source of a family.
+trait Own: Element {
+    /// What is hashed for its place.
+    fn placed(&self) -> u64;
+    /// Its interface, none in a place that is free.
+    fn ifindex(&self) -> u32;
+    /// Says of a place, with or without a source, that another one should be there.
+    fn leave_out(&mut self);
+}
+
+impl Own for Source4 {
+    fn placed(&self) -> u64 {
+        placed4(self.address, self.ifindex)
+    }
+
+    fn ifindex(&self) -> u32 {
+        self.ifindex
+    }
+
+    fn leave_out(&mut self) {
+        self.key |= LEFT_OUT;
+    }
+}
+
+impl Own for Source6 {
+    fn placed(&self) -> u64 {
+        placed6(self.address, self.ifindex)
+    }
+
+    fn ifindex(&self) -> u32 {
+        self.ifindex
+    }
+
+    fn leave_out(&mut self) {
+        self.tag |= LEFT_OUT;
+    }
+}
+
+fn all_placed(sources: &[impl Own]) -> Vec<u64> {
+    sources.iter().map(Own::placed).collect()
+}
+
+/// Puts sources into their places, those that come first where two have the same, and notes there which ones are not in theirs, as are all
+/// of `left`.
+fn put<T: Own>(
     table: &Shared<T>,
     generation: Generation,
     place: impl Fn(u64) -> u32,
     sources: &[T],
-    placed: &[u64],
+    left: &[T],
 ) {
     table.clear(generation.index() * PLACES as usize, PLACES as usize);
-    for (source, placed) in sources.iter().zip(placed).rev() {
+    let all = sources.iter().map(|of| (of, true));
+    for (source, has_number) in all.chain(left.iter().map(|of| (of, false))) {
+        let place = table.at(place(source.placed()) as usize);
         // SAFETY: inside the mapping; nobody uses the spare generation's part.
-        unsafe { table.at(place(*placed) as usize).write_volatile(*source) };
+        unsafe {
+            let mut there = place.read_volatile();
+            if has_number && there.ifindex() == 0 {
+                there = *source;
+            } else {
+                there.leave_out();
+            }
+            place.write_volatile(there);
+        }
     }
 }
 

@@ -137,7 +137,7 @@ impl Side {
         Ok(())
     }
 
-    /// Has these be the usual sources. The answer is all own sources that have a number, the usual ones first, or none where nothing has
+    /// Has these be the usual sources. The answer is all own sources with their numbers, the usual ones first, or none where nothing has
     /// changed.
     pub(super) fn install_usual(
         &mut self,
@@ -163,9 +163,9 @@ impl Side {
             self.install_number(number, source.unwrap_or(NOBODY))?;
         }
         self.installed_usual = Some(usual.clone());
-        let others = own.into_iter().filter(|(own, source)| {
-            *own != 0 && source.address != NOBODY.address && usual.number(source).is_none()
-        });
+        let others = own
+            .into_iter()
+            .filter(|(_, source)| source.address != NOBODY.address && usual.number(source).is_none());
         let ranked = [true, false].into_iter().flat_map(|ipv4| usual.ranked(ipv4));
         Ok(Some(ranked.chain(others).collect()))
     }
