@@ -22,7 +22,7 @@ const ROUNDS: usize = 5;
 const BANS: u32 = 16_384;
 const WITH_BANS: &str = "tcpwatch, 16,384 bans";
 
-/// IPv4 with and without bans, IPv6, a segmented packet, then packets that are out of the ordinary.
+/// IPv4 with and without bans, IPv6, segments of TCP with data and without, a segmented packet, then packets that are out of the ordinary.
 pub fn measure(rounds: usize) -> Vec<Line> {
     let _pinned = Pinned::new();
     let rounds = rounds * ROUNDS;
@@ -61,12 +61,21 @@ pub fn measure(rounds: usize) -> Vec<Line> {
         tcpwatch(own_v4),
         Candidate::everything(ROOM, own_v4),
     ];
-    let series = in_turn(&mut all, &gso, segmented, rounds);
-    lines.extend(compare(
-        "test run, IPv4, 2 segments in one packet",
-        &series,
-        Promise::default(),
-    ));
+    let segment = |bytes| {
+        let segment = frame::tcp(0, bytes);
+        frame::ethernet(
+            frame::IPV4,
+            &frame::ipv4("198.51.100.7", "192.0.2.1", frame::TCP, &segment),
+        )
+    };
+    for (case, packet, skb) in [
+        ("test run, IPv4, data by TCP", segment(64), Skb::default()),
+        ("test run, IPv4, TCP acknowledges", segment(0), Skb::default()),
+        ("test run, IPv4, 2 segments in one packet", gso, segmented),
+    ] {
+        let series = in_turn(&mut all, &packet, skb, rounds);
+        lines.extend(compare(case, &series, Promise::default()));
+    }
 
     let series = in_turn(&mut out_of_the_ordinary(own_v4), &v4, Skb::default(), rounds);
     lines.extend(compare(
@@ -99,7 +108,7 @@ fn tcpwatch(source: SourceKey) -> Candidate {
     Candidate::tcpwatch("tcpwatch", ROOM, source, &[])
 }
 
-fn with_bans(source: SourceKey) -> [Candidate; 5] {
+fn with_bans(source: SourceKey) -> [Candidate; 6] {
     let bans: Vec<IpNet> = (0..BANS)
         .map(|i| {
             Ipv4Net::new(Ipv4Addr::from(0x0a00_0000 + i * 256), 24)
@@ -111,6 +120,7 @@ fn with_bans(source: SourceKey) -> [Candidate; 5] {
         Candidate::empty(),
         Candidate::naive(SOURCE),
         Candidate::per_cpu(),
+        Candidate::everything(ROOM, source),
         tcpwatch(source),
         Candidate::tcpwatch(WITH_BANS, ROOM, source, &bans),
     ]
