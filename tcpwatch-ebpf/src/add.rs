@@ -16,19 +16,18 @@ use crate::parse::skb;
 pub fn count(ctx: &TcContext, here: &Here, slot: *mut u64, found: u64, carry: impl FnOnce() -> u64) -> Done {
     // SAFETY: context fields; the verifier turns them into loads from the socket buffer.
     let (bytes, gso_size) = unsafe { (u64::from((*skb(ctx)).wire_len), (*skb(ctx)).gso_size) };
-    let [to_carry, seen] = if gso_size != 0 {
-        let packets = segments(ctx, bytes);
+    let mut packets = 1;
+    if gso_size != 0 {
+        packets = segments(ctx, bytes);
         if packets == 0 {
             return Done::No;
         }
         // SAFETY: this CPU's own total; nothing can fail any more.
         unsafe { (*here.usual).extra += packets - 1 };
-        add(here, slot, found, packets, bytes)
     } else if bytes > MOST_BYTES {
         return Done::No;
-    } else {
-        add(here, slot, found, 1, bytes)
-    };
+    }
+    let [to_carry, seen] = add(here, slot, found, packets, bytes);
     if (to_carry | seen) & FULL == 0 {
         return Done::Counted;
     }
