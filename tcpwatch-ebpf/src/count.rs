@@ -233,7 +233,7 @@ fn look_at_ports(here: &Here, key: &Key, transport: &Transport, flags: u64, duti
     {
         let bit = ports::bit(transport.local_port());
         // What others send does not answer our clients.
-        let own = key.source[2] | key.source[3] != 0;
+        let own = key.source[0] | key.source[1] | key.source[2] | key.source[3] != 0;
         if own && get!(group, served) & bit != 0 {
             if flags & POLICY_SERVED != 0 {
                 return true;

@@ -14,6 +14,9 @@ use tcpwatch_tests::frame::{
 
 use crate::{BANS, OWN4, OWN6, RAW4, TO4, TO6, outcomes};
 
+/// An own address that is the first of its network.
+const NETWORK6: &str = "2001:db8:ffff::";
+
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
 
@@ -32,7 +35,7 @@ fn serving(tcp: &[u16], udp: &[u16]) -> PolicySet {
             tcp: ports(tcp),
             udp: ports(udp),
         })),
-        ..policy(LOOPBACK, &[OWN4, OWN6, RAW4], &BANS)
+        ..policy(LOOPBACK, &[OWN4, OWN6, NETWORK6, RAW4], &BANS)
     }
 }
 
@@ -42,6 +45,11 @@ fn segment(from: u16, flags: u8) -> Vec<u8> {
 
 fn v4(protocol: u8, payload: &[u8]) -> Vec<u8> {
     ethernet(IPV4, &ipv4(OWN4, TO4, protocol, payload))
+}
+
+/// From an own address whose lower half is zero.
+fn v6_of_network(next: u8, payload: &[u8]) -> Vec<u8> {
+    ethernet(IPV6, &ipv6(NETWORK6, TO6, next, payload))
 }
 
 fn v6(next: u8, payload: &[u8]) -> Vec<u8> {
@@ -88,6 +96,16 @@ fn what_leaves_from_a_served_port_is_served() {
         vec![
             ("tcp", v4(TCP, &segment(443, ACK)), Served),
             ("tcp over ipv6", v6(TCP, &segment(8080, ACK)), Served),
+            (
+                "from an address with nothing in its lower half",
+                v6_of_network(TCP, &segment(443, ACK)),
+                Served,
+            ),
+            (
+                "the same behind hop by hop",
+                v6_of_network(HOP_BY_HOP, &extension(TCP, &[1; 6], &segment(443, ACK))),
+                Served,
+            ),
             ("its last port", v4(TCP, &segment(0xffff, ACK)), Served),
             ("the port beside it", v4(TCP, &segment(0xfffe, ACK)), Counted),
             ("syn and ack", v4(TCP, &segment(443, SYN | ACK)), Served),
