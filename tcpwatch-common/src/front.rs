@@ -242,7 +242,7 @@ pub struct Usual {
 pub struct Lane {
     /// Everything that was seen, but for what is still in [`Usual::seen`]. Never derived from the outcomes.
     pub seen: Counts,
-    /// By outcome, without what is still packed in [`Usual`] and [`Cpu::banned`].
+    /// By outcome, without what is still packed in [`Usual`], [`Cpu::banned`] and [`Cpu::other_source`].
     pub outcomes: [Counts; OUTCOMES],
     /// Packets on the wire more than socket buffers, but for [`Usual::extra`].
     pub extra: u64,
@@ -292,10 +292,10 @@ pub struct Cpu {
     /// Of the first CPU: how many flips there had been when a generation came into use, by generation; 0: it never was. Programs do
     /// not use it; it is here so that it outlives the daemon with the counts. So is what follows.
     pub epochs: [u64; GENERATIONS],
-    /// Of the first CPU: what [`Cpu::word`] is while a generation is in use.
-    pub words: [u64; GENERATIONS],
     /// Of the first CPU: the last of these whose counts were read and are kept elsewhere, so that they may be cleared.
     pub kept: u64,
+    /// What [`Cpu::word`] is while a generation is in use.
+    pub words: [u64; GENERATIONS],
 }
 
 const _: () = {

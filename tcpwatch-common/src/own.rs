@@ -32,7 +32,7 @@ pub struct Source6 {
 /// is counted on the long way.
 pub const PLACES: u32 = 4096;
 
-/// Set in a place's [`Source4::key`] or [`Source6::tag`], taken or not: an own source that is not there may be one of ours nevertheless.
+/// Set in a place's [`Source4::key`] or [`Source6::tag`], taken or not: a source that is not there may be one of ours nevertheless.
 pub const LEFT_OUT: u64 = 1 << 63;
 const _: () = assert!(tag(SOURCE_NUMBERS - 1) < LEFT_OUT);
 

@@ -1,4 +1,5 @@
-//! The short way: an ordinary packet from an own source, whose destination has a slot already.
+//! The short way: an ordinary packet from an own source, whose destination has a slot already, or one that is left out as served or as
+//! of another source.
 //!
 //! Straight code without a call, but for packets of a source that is none of the usual ones, and one in some 100 that fills a slot: the
 //! CPU's number and look-ups in arrays are instructions, and returning from a function costs more than most of what is here, where the
@@ -375,7 +376,7 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> Done {
             || get!(other, address[1]) != source[1]
             || get!(other, ifindex) != ifindex
         {
-            // A mapped address is that of an IPv4 source.
+            // A mapped address is that of an IPv4 source; the unspecified one is in no place, whatever it is.
             return if source[0] == 0 {
                 Done::No
             } else {

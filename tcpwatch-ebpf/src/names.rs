@@ -1,7 +1,7 @@
 //! What tells the name of an address: which packets are looked at, and the samples of them that the daemon reads.
 //!
-//! Nothing here is on the short way: packets are looked at when they open a connection, leave from a port that has just opened one,
-//! or ask a name server. The flows that samples are expected of are in a table whose oldest entries go by themselves.
+//! Nothing here is on the short way: packets are looked at when they open a connection, do more than acknowledge from a port that has
+//! just opened one, or ask a name server. The flows that samples are expected of are in a table whose oldest entries go by themselves.
 
 pub mod dns;
 pub mod flow;
