@@ -2,11 +2,11 @@
 
 use aya_ebpf::programs::TcContext;
 use tcpwatch_common::front::{
-    BANNED, FULL, MOST_BYTES, MOST_BYTES_AT_ONCE, MOST_PACKETS_AT_ONCE, PACKET, addend, to_carry,
+    FULL, MOST_BYTES, MOST_BYTES_AT_ONCE, MOST_PACKETS_AT_ONCE, PACKET, addend, to_carry,
 };
 
 use crate::count::Here;
-use crate::cpu::banned;
+use crate::cpu;
 use crate::fast::Done;
 use crate::parse::skb;
 
@@ -14,29 +14,14 @@ use crate::parse::skb;
 /// the slot has counted, when there is no more room for it, and answers with what it was added to.
 #[inline(always)]
 pub fn count(ctx: &TcContext, here: &Here, slot: *mut u64, found: u64, carry: impl FnOnce() -> u64) -> Done {
-    // SAFETY: context fields; the verifier turns them into loads from the socket buffer.
-    let (bytes, gso_size) = unsafe { (u64::from((*skb(ctx)).wire_len), (*skb(ctx)).gso_size) };
-    let mut packets = 1;
-    if gso_size != 0 {
-        packets = segments(ctx, bytes);
-        if packets == 0 {
-            return Done::No;
-        }
-        // SAFETY: this CPU's own total; nothing can fail any more.
-        unsafe { (*here.usual).extra += packets - 1 };
-    } else if bytes > MOST_BYTES {
-        return Done::No;
-    }
-    let [to_carry, seen] = add(here, slot, found, packets, bytes);
-    if (to_carry | seen) & FULL == 0 {
-        return Done::Counted;
-    }
-    let carried = if to_carry & FULL == 0 { 0 } else { carry() };
-    if (carried | seen) & FULL == 0 {
-        Done::Counted
-    } else {
-        Done::Full(here.word)
-    }
+    // SAFETY: inside the map value.
+    add(ctx, here, slot, found, unsafe { &raw mut (*here.usual).counted }, carry)
+}
+
+/// The same for the slot of a destination that is banned.
+#[inline(always)]
+pub fn banned(ctx: &TcContext, here: &Here, slot: *mut u64, found: u64, carry: impl FnOnce() -> u64) -> Done {
+    add(ctx, here, slot, found, cpu::banned(here.cpu, here.word), carry)
 }
 
 /// Packets that a socket buffer is, as [`segments`] has them, and their bytes.
@@ -66,24 +51,47 @@ fn segments(ctx: &TcContext, bytes: u64) -> u64 {
     packets
 }
 
-/// Adds to a slot, which has `found` in it, and to the totals: [`to_carry`] of the slot, and what was seen.
+/// Adds to a slot, which has `found` in it, to the outcome, and to what was seen.
 ///
 /// Plain additions: no other run of the program can interrupt this one on its CPU, as the egress hook is called with bottom
 /// halves disabled (`__dev_queue_xmit()`, net/core/dev.c), and no other CPU writes here.
 #[inline(always)]
-fn add(here: &Here, slot: *mut u64, found: u64, packets: u64, bytes: u64) -> [u64; 2] {
+fn add(
+    ctx: &TcContext,
+    here: &Here,
+    slot: *mut u64,
+    found: u64,
+    outcome: *mut u64,
+    carry: impl FnOnce() -> u64,
+) -> Done {
+    // SAFETY: context fields; the verifier turns them into loads from the socket buffer.
+    let (bytes, gso_size) = unsafe { (u64::from((*skb(ctx)).wire_len), (*skb(ctx)).gso_size) };
+    let mut packets = 1;
+    if gso_size != 0 {
+        packets = segments(ctx, bytes);
+        if packets == 0 {
+            return Done::No;
+        }
+        // SAFETY: this CPU's own total; nothing can fail any more.
+        unsafe { (*here.usual).extra += packets - 1 };
+    } else if bytes > MOST_BYTES {
+        return Done::No;
+    }
     let sum = found + addend(packets, bytes);
-    let increment = packets * PACKET + bytes;
     // SAFETY: the callers' pointers into map values.
-    unsafe {
+    let seen = unsafe {
         slot.write_volatile(sum);
-        let seen = &raw mut (*here.usual).seen;
-        let seen = if found & BANNED == 0 {
-            add_two(&raw mut (*here.usual).counted, seen, increment)
-        } else {
-            add_two(banned(here.cpu, here.word), seen, increment)
-        };
-        [to_carry(sum), seen]
+        add_two(outcome, &raw mut (*here.usual).seen, packets * PACKET + bytes)
+    };
+    let to_carry = to_carry(sum);
+    if (to_carry | seen) & FULL == 0 {
+        return Done::Counted;
+    }
+    let carried = if to_carry & FULL == 0 { 0 } else { carry() };
+    if (carried | seen) & FULL == 0 {
+        Done::Counted
+    } else {
+        Done::Full(here.word)
     }
 }
 

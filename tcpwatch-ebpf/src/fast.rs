@@ -15,17 +15,17 @@ use tcpwatch_common::front::{
     BANNED, Cpu, FULL, PACKET, Slot4, Slot6, USUAL, WAYS, folded, set, slot_number,
 };
 use tcpwatch_common::own::{LEFT_OUT, place, placed4, placed6};
-use tcpwatch_common::ports::{bit, group, summary_bit};
+use tcpwatch_common::ports::{bit, group};
 use tcpwatch_common::{POLICY_ANSWERS, POLICY_ANY_SOURCE, POLICY_DNS, POLICY_SERVED, POLICY_TLS};
 
-use crate::add::{add_two, amount, count};
+use crate::add::{self, add_two, amount};
 use crate::count::Here;
 use crate::cpu::{banned, first6, get, other_source, this_cpu};
 use crate::front;
 use crate::maps::{FRONT4, FRONT6, OWN4, OWN6, PORTS};
 use crate::names::DNS;
-use crate::opaque::{opaque, wide};
-use crate::parse::{begins_transport, ifindex, skb};
+use crate::opaque::{opaque, shifted, wide};
+use crate::parse::{ifindex, skb};
 use crate::spot::Spot;
 use crate::transport::{
     self, TCP_DATA_OFFSET, TCP_FLAGS, TCP_TO_FLAGS, UDP_PAYLOAD, UDP_TO_VERSION, tcp_bytes,
@@ -36,6 +36,21 @@ pub const VERSION_IHL: u8 = 0x45;
 /// Bytes of a transport header, and of what may be a QUIC packet, that are looked at.
 const TRANSPORT: usize = TCP_TO_FLAGS as usize;
 const _: () = assert!(TRANSPORT >= UDP_TO_VERSION as usize);
+
+/// In an IPv4 header's second word but one: where in the packet the fragment begins (the lower 13 bits of two bytes), the time to live, and
+/// the protocol.
+const FRAGMENT: u32 = u32::from_ne_bytes([0x1f, 0xff, 0, 0]);
+const FRAGMENT_AND_PROTOCOL: u32 = FRAGMENT | u32::from_ne_bytes([0, 0, 0, 0xff]);
+const _: () = assert!(offset_of!(Ipv4Hdr, proto) == offset_of!(Ipv4Hdr, frags) + 3);
+
+/// The same of a packet that has the protocol's header.
+const fn whole(protocol: IpProto) -> u64 {
+    u32::from_ne_bytes([0, 0, 0, protocol as u8]) as u64
+}
+
+/// Where in its header a packet's destination is.
+const DESTINATION4: usize = offset_of!(Ipv4Hdr, dst_addr);
+const DESTINATION6: usize = offset_of!(Ipv6Hdr, dst_addr);
 
 /// What became of a packet on the short way.
 pub enum Done {
@@ -52,6 +67,12 @@ pub enum Done {
 fn has(slot: u64, key: u64) -> bool {
     // The compiler would take a mask of 37 bits instead, which is a long instruction, or two.
     wide((slot ^ key) << (u64::BITS - BANNED.ilog2())) == 0
+}
+
+/// The same, and not banned.
+#[inline(always)]
+fn counts(slot: u64, key: u64) -> bool {
+    wide((slot ^ key) << (u64::BITS - 1 - BANNED.ilog2())) == 0
 }
 
 /// Whether a destination of the source with this tag or key counts in its slot.
@@ -96,10 +117,14 @@ macro_rules! search {
     };
 }
 
-/// Finds the slot that the condition holds for in all the slots where it may be: `$slot` points to it and `$index` is its set. `$number` is that of
-/// the slot that is looked at first, `$other` one of the other set. Where there is none, the packet goes the long way.
+/// Finds a destination's slot where it may be: `$slot` points to it and `$index` is its set. `$number` is that of the slot that is
+/// looked at first, `$other` one of the other set. Most packets find the first one to be theirs, and not banned (`$counts`); of
+/// the others, `$is_it` is asked, and then `$banned`. Where there is none, the packet goes the long way.
 macro_rules! find {
-    ($table:ident, $type:ty, $word:expr, $number:expr, $other:expr, $slot:ident, $index:ident, $is_it:expr) => {
+    (
+        $table:ident, $type:ty, $word:expr, $number:expr, $other:expr, $slot:ident, $index:ident,
+        $counts:expr, $is_it:expr, $banned:expr
+    ) => {
         let number = $number;
         $index = set($word, number);
         let Some(first) = $table.get_ptr_mut($index) else {
@@ -107,7 +132,7 @@ macro_rules! find {
         };
         // SAFETY: inside the set.
         $slot = opaque(unsafe { first.cast::<$type>().add(way(number)) });
-        if !$is_it {
+        if core::intrinsics::unlikely(!$counts) {
             $slot = opaque(first.cast());
             search!($slot, $is_it, else {
                 $index = set($word, $other);
@@ -117,6 +142,9 @@ macro_rules! find {
                 $slot = opaque(second.cast());
                 search!($slot, $is_it, else { return Done::No });
             });
+            if let Some(done) = $banned {
+                return done;
+            }
         }
     };
 }
@@ -174,44 +202,57 @@ enum Verdict {
     Look,
 }
 
-/// `at` has [`TRANSPORT`] bytes; `bytes`: how many the IP header says that there are from there on. Most packets need nothing but what is
-/// in their own headers and in what they are counted in.
+/// Of a packet whose UDP header is `at`, where there are [`TRANSPORT`] bytes. Most packets need nothing but what is in their own headers and
+/// in what they are counted in.
 #[inline(always)]
-fn verdict(at: usize, protocol: u8, bytes: impl FnOnce() -> u16, here: &Here) -> Verdict {
-    let is_tcp = if protocol == IpProto::Tcp as u8 {
-        if transport::opens_tcp(load!(at + TCP_FLAGS, u8)) {
-            return Verdict::Look;
-        }
-        true
-    } else if protocol == IpProto::Udp as u8 {
-        let first = load!(at + UDP_PAYLOAD, u8);
-        if transport::is_long(first) && transport::is_initial(first, load!(at + UDP_PAYLOAD + 1, u32)) {
-            return Verdict::Look;
-        }
-        false
-    } else {
-        return Verdict::Count;
-    };
-    let flags = || u64::from(get!(here.usual, flags));
-    if load!(at + 2, u16) == DNS.to_be() && flags() & POLICY_DNS != 0 {
+fn udp(at: usize, here: &Here) -> Verdict {
+    let first = load!(at + UDP_PAYLOAD, u8);
+    if transport::is_long(first) && transport::is_initial(first, load!(at + UDP_PAYLOAD + 1, u32)) {
         return Verdict::Look;
     }
-    let port = u16::from_be(load!(at, u16));
-    let may_be_served = get!(here.usual, served_ports) & summary_bit(port) != 0;
+    by_ports::<false>(at, || false, here)
+}
+
+/// The same of a TCP header; `bytes`: how many the IP header says that there are from there on.
+#[inline(always)]
+fn tcp(at: usize, bytes: impl FnOnce() -> u16, here: &Here) -> Verdict {
+    if transport::opens_tcp(load!(at + TCP_FLAGS, u8)) {
+        return Verdict::Look;
+    }
     // First data is expected by TCP only.
-    let may_be_expected = is_tcp && flags() & POLICY_TLS != 0 && !only_acknowledges(at, bytes());
-    if core::intrinsics::likely(!may_be_served && !may_be_expected) {
+    by_ports::<true>(
+        at,
+        || has_flag(here, POLICY_TLS) && !only_acknowledges(at, bytes()),
+        here,
+    )
+}
+
+/// What holds for the generation's packets.
+#[inline(always)]
+fn has_flag(here: &Here, flag: u64) -> bool {
+    u64::from(get!(here.usual, flags)) & flag != 0
+}
+
+/// The rest, which both have in common.
+#[inline(always)]
+fn by_ports<const TCP: bool>(at: usize, may_be_expected: impl FnOnce() -> bool, here: &Here) -> Verdict {
+    if load!(at + 2, u16) == DNS.to_be() && has_flag(here, POLICY_DNS) {
+        return Verdict::Look;
+    }
+    // The lower byte of the port has the bits that a summary goes by.
+    let may_be_served = shifted(get!(here.usual, served_ports), load!(at + 1, u8).into()) & 1 != 0;
+    if core::intrinsics::likely(!may_be_served && !may_be_expected()) {
         return Verdict::Count;
     }
-    let Some(group) = PORTS.get_ptr_mut(group(here.word.cast_signed() < 0, !is_tcp, port)) else {
+    let port = u16::from_be(load!(at, u16));
+    let Some(group) = PORTS.get_ptr_mut(group(here.word.cast_signed() < 0, !TCP, port)) else {
         return Verdict::Look;
     };
     // In this order: a port that is served may have a mark from before.
     let served = get!(group, served) & bit(port) != 0;
-    let flags = flags();
-    if served && flags & POLICY_SERVED != 0 {
+    if served && has_flag(here, POLICY_SERVED) {
         Verdict::Served
-    } else if served && flags & POLICY_ANSWERS != 0 || get!(group, expected) & bit(port) != 0 {
+    } else if served && has_flag(here, POLICY_ANSWERS) || get!(group, expected) & bit(port) != 0 {
         Verdict::Look
     } else {
         Verdict::Count
@@ -229,7 +270,6 @@ fn only_acknowledges(at: usize, bytes: u16) -> bool {
 #[inline(always)]
 fn ipv4(ctx: &TcContext, cpu: *mut Cpu, header: usize) -> Done {
     let source = load!(header + offset_of!(Ipv4Hdr, src_addr), u32);
-    let destination = load!(header + offset_of!(Ipv4Hdr, dst_addr), u32);
     // Everything that this packet writes goes to the generation of this word.
     let here = Here::new(cpu, get!(cpu, word));
     let Here { usual, word, .. } = here;
@@ -246,27 +286,19 @@ fn ipv4(ctx: &TcContext, cpu: *mut Cpu, header: usize) -> Done {
         if get!(other, address) != source || get!(other, ifindex) != ifindex {
             return not_found(ctx, &here, key);
         }
-        key & !LEFT_OUT
+        let key = key & !LEFT_OUT;
+        if !is_usual(key) {
+            return unusual4(ctx, &here, header, key);
+        }
+        key
     };
-    // What is no first fragment has no transport header.
-    if !begins_transport(load!(header + offset_of!(Ipv4Hdr, frags), u16)) {
-        return Done::No;
-    }
-    let protocol = load!(header + offset_of!(Ipv4Hdr, proto), u8);
-    let bytes =
-        || u16::from_be(load!(header + offset_of!(Ipv4Hdr, tot_len), u16)).wrapping_sub(Ipv4Hdr::LEN as u16);
-    match verdict(header + Ipv4Hdr::LEN, protocol, bytes, &here) {
+    match verdict4(header, &here) {
         Verdict::Count => {}
-        // SAFETY: inside the map value.
-        Verdict::Served => return left_out(ctx, &here, unsafe { &raw mut (*usual).served }),
+        Verdict::Served => return served(ctx, &here),
         Verdict::Look => return Done::No,
     }
-    let key = key ^ u64::from(u32::from_be(destination));
+    let key = key ^ u64::from(u32::from_be(load!(header + DESTINATION4, u32)));
     let number = slot_number(word, get!(cpu, multiplier), key);
-    if core::intrinsics::unlikely(!is_usual(key)) {
-        let second = slot_number(word, get!(cpu, second), key);
-        return beside(ctx, &here, Spot::of_ipv4(word, key, [number, second]));
-    }
     let mut slot: *mut Slot4;
     let (mut index, mut found);
     find!(
@@ -274,16 +306,65 @@ fn ipv4(ctx: &TcContext, cpu: *mut Cpu, header: usize) -> Done {
         Slot4,
         word,
         number,
-        slot_number(word, get!(cpu, second), key),
+        slot_number(wide(word), get!(cpu, second), key),
         slot,
         index,
         {
             // SAFETY: a slot.
             found = unsafe { slot.read_volatile() };
+            counts(found, key)
+        },
+        {
+            // SAFETY: a slot.
+            found = unsafe { slot.read_volatile() };
             has(found, key)
-        }
+        },
+        (found & BANNED != 0).then(|| add::banned(ctx, &here, slot, found, || front::v4::carry(index)))
     );
-    count(ctx, &here, slot, found, || front::v4::carry(index))
+    add::count(ctx, &here, slot, found, || front::v4::carry(index))
+}
+
+/// What is to become of a packet with this IPv4 header.
+#[inline(always)]
+fn verdict4(header: usize, here: &Here) -> Verdict {
+    let at = header + Ipv4Hdr::LEN;
+    // By a number of which the compiler does not know how many bits it has: the mask is one that an instruction extends.
+    let mask = i64::from(FRAGMENT_AND_PROTOCOL.cast_signed()).cast_unsigned();
+    let kind = wide(load!(header + offset_of!(Ipv4Hdr, frags), u32).into()) & mask;
+    if kind == whole(IpProto::Udp) {
+        udp(at, here)
+    } else if kind == whole(IpProto::Tcp) {
+        let total = || u16::from_be(load!(header + offset_of!(Ipv4Hdr, tot_len), u16));
+        tcp(at, || total().wrapping_sub(Ipv4Hdr::LEN as u16), here)
+    } else if kind & u64::from(FRAGMENT) == 0 {
+        Verdict::Count
+    } else {
+        // What is no first fragment has no transport header.
+        Verdict::Look
+    }
+}
+
+/// A packet of a source that is none of the usual ones, with its key.
+#[inline(always)]
+fn unusual4(ctx: &TcContext, here: &Here, header: usize, key: u64) -> Done {
+    match verdict4(header, here) {
+        Verdict::Count => {}
+        Verdict::Served => return served(ctx, here),
+        Verdict::Look => return Done::No,
+    }
+    let key = key ^ u64::from(u32::from_be(load!(header + DESTINATION4, u32)));
+    let numbers = [
+        slot_number(here.word, get!(here.cpu, multiplier), key),
+        slot_number(here.word, get!(here.cpu, second), key),
+    ];
+    beside(ctx, here, Spot::of_ipv4(here.word, key, numbers))
+}
+
+/// A packet from a port that is served.
+#[inline(always)]
+fn served(ctx: &TcContext, here: &Here) -> Done {
+    // SAFETY: inside the map value.
+    left_out(ctx, here, unsafe { &raw mut (*here.usual).served })
 }
 
 /// A packet that is not counted under a destination, but with what else has this outcome.
@@ -346,7 +427,6 @@ fn beside(ctx: &TcContext, here: &Here, mut spot: Spot) -> Done {
 #[inline(always)]
 fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> Done {
     const SOURCE: usize = offset_of!(Ipv6Hdr, src_addr);
-    const DESTINATION: usize = offset_of!(Ipv6Hdr, dst_addr);
     let header = ctx.data() + OFFSET;
     if header + Ipv6Hdr::LEN + TRANSPORT > ctx.data_end() || load!(header, u8) >> 4 != 6 {
         return Done::No;
@@ -383,43 +463,81 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> Done {
                 not_found(ctx, &here, tag)
             };
         }
-        tag & !LEFT_OUT
+        let tag = tag & !LEFT_OUT;
+        if !is_usual(tag) {
+            return unusual6(ctx, &here, header, protocol, tag);
+        }
+        tag
     };
-    let bytes = || u16::from_be(load!(header + offset_of!(Ipv6Hdr, payload_len), u16));
-    match verdict(header + Ipv6Hdr::LEN, protocol, bytes, &here) {
+    match verdict6(header, protocol, &here) {
         Verdict::Count => {}
-        // SAFETY: inside the map value.
-        Verdict::Served => return left_out(ctx, &here, unsafe { &raw mut (*usual).served }),
+        Verdict::Served => return served(ctx, &here),
         Verdict::Look => return Done::No,
     }
     let to = [
-        load!(header + DESTINATION, u64),
-        load!(header + DESTINATION + 8, u64),
+        load!(header + DESTINATION6, u64),
+        load!(header + DESTINATION6 + 8, u64),
     ];
     let folded = folded(get!(cpu, multipliers6[0]), to, tag);
-    let number = slot_number(word, get!(cpu, multipliers6[1]), folded);
-    if core::intrinsics::unlikely(!is_usual(tag)) {
-        let second = slot_number(word, get!(cpu, second), folded);
-        return beside(ctx, &here, Spot::of_ipv6(word, to, tag, [number, second]));
-    }
     let mut slot: *mut Slot6;
-    let mut index;
+    let (mut index, mut found);
     find!(
         FRONT6,
         Slot6,
         word,
-        number,
-        slot_number(word, get!(cpu, second), folded),
+        slot_number(word, get!(cpu, multipliers6[1]), folded),
+        slot_number(wide(word), get!(cpu, second), folded),
         slot,
         index,
-        get!(slot, destination[0]) == to[0]
-            && get!(slot, destination[1]) == to[1]
-            && has(get!(slot, slot), tag)
+        {
+            found = get!(slot, slot);
+            get!(slot, destination[0]) == to[0] && get!(slot, destination[1]) == to[1] && counts(found, tag)
+        },
+        {
+            found = get!(slot, slot);
+            get!(slot, destination[0]) == to[0] && get!(slot, destination[1]) == to[1] && has(found, tag)
+        },
+        {
+            // SAFETY: the word of the slot that counts.
+            let word = unsafe { &raw mut (*slot).slot };
+            (found & BANNED != 0).then(|| add::banned(ctx, &here, word, found, || front::v6::carry(index)))
+        }
     );
     // SAFETY: the word of the slot that counts.
-    let slot = unsafe { &raw mut (*slot).slot };
-    // SAFETY: see above.
-    count(ctx, &here, slot, unsafe { slot.read_volatile() }, || {
-        front::v6::carry(index)
-    })
+    let word = unsafe { &raw mut (*slot).slot };
+    add::count(ctx, &here, word, found, || front::v6::carry(index))
+}
+
+/// What is to become of a packet with this IPv6 header, behind which is the protocol's.
+#[inline(always)]
+fn verdict6(header: usize, protocol: u8, here: &Here) -> Verdict {
+    let at = header + Ipv6Hdr::LEN;
+    if protocol == IpProto::Udp as u8 {
+        udp(at, here)
+    } else if protocol == IpProto::Tcp as u8 {
+        let bytes = || u16::from_be(load!(header + offset_of!(Ipv6Hdr, payload_len), u16));
+        tcp(at, bytes, here)
+    } else {
+        Verdict::Count
+    }
+}
+
+/// A packet of a source that is none of the usual ones, with its tag.
+#[inline(always)]
+fn unusual6(ctx: &TcContext, here: &Here, header: usize, protocol: u8, tag: u64) -> Done {
+    match verdict6(header, protocol, here) {
+        Verdict::Count => {}
+        Verdict::Served => return served(ctx, here),
+        Verdict::Look => return Done::No,
+    }
+    let to = [
+        load!(header + DESTINATION6, u64),
+        load!(header + DESTINATION6 + 8, u64),
+    ];
+    let folded = folded(get!(here.cpu, multipliers6[0]), to, tag);
+    let numbers = [
+        slot_number(here.word, get!(here.cpu, multipliers6[1]), folded),
+        slot_number(here.word, get!(here.cpu, second), folded),
+    ];
+    beside(ctx, here, Spot::of_ipv6(here.word, to, tag, numbers))
 }

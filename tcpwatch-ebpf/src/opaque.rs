@@ -33,3 +33,14 @@ pub fn wide(mut number: u64) -> u64 {
 pub fn unknown(number: u32) -> u32 {
     wide(u64::from(number)) as u32
 }
+
+/// A number shifted to the right by the lower six bits of another, as the instruction does it (RFC 9669 section 4.1). The compiler
+/// would take the six bits out first.
+#[inline(always)]
+pub fn shifted(mut number: u64, by: u64) -> u64 {
+    // SAFETY: two registers.
+    unsafe {
+        asm!("{0} >>= {1}", inlateout(reg) number, in(reg) by, options(pure, nomem, nostack, preserves_flags));
+    }
+    number
+}
