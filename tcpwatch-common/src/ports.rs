@@ -31,6 +31,12 @@ pub const fn bit(port: u16) -> u32 {
     1 << (port as u32 % GROUP)
 }
 
+/// The port's bit in both words of its group, read as one.
+#[inline(always)]
+pub const fn bit_of_either(port: u16) -> u64 {
+    (1 << u32::BITS | 1) << (port as u32 % GROUP)
+}
+
 /// The port's bit among those of [`crate::front::Usual::served_ports`], which it has together with 1,023 others.
 #[inline(always)]
 pub const fn summary_bit(port: u16) -> u64 {

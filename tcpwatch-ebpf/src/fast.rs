@@ -12,10 +12,10 @@ use aya_ebpf::programs::TcContext;
 use network_types::eth::{EthHdr, EtherType};
 use network_types::ip::{IpProto, Ipv4Hdr, Ipv6Hdr};
 use tcpwatch_common::front::{
-    BANNED, Cpu, FULL, PACKET, Slot4, Slot6, USUAL, WAYS, folded, set, slot_number,
+    BANNED, Cpu, FULL, PACKET, Slot4, Slot6, SHIFT_AT, USUAL, WAYS, folded, set,
 };
 use tcpwatch_common::own::{LEFT_OUT, place, placed4, placed6};
-use tcpwatch_common::ports::{bit, group};
+use tcpwatch_common::ports::{bit, bit_of_either, group};
 use tcpwatch_common::{POLICY_ANSWERS, POLICY_ANY_SOURCE, POLICY_DNS, POLICY_SERVED, POLICY_TLS};
 
 use crate::add::{self, add_two, amount};
@@ -91,6 +91,12 @@ macro_rules! load {
     };
 }
 pub(crate) use load;
+
+/// As [`slot_number`](front::slot_number): whatever is in the word above the number of bits is not looked at.
+#[inline(always)]
+fn slot_number(word: u64, multiplier: u64, key: u64) -> u64 {
+    shifted(key.wrapping_mul(multiplier), word >> SHIFT_AT)
+}
 
 /// Which slot of its set has this number.
 #[inline(always)]
@@ -248,6 +254,11 @@ fn by_ports<const TCP: bool>(at: usize, may_be_expected: impl FnOnce() -> bool, 
     let Some(group) = PORTS.get_ptr_mut(group(here.word.cast_signed() < 0, !TCP, port)) else {
         return Verdict::Look;
     };
+    // SAFETY: the element is as large.
+    let either = unsafe { group.cast::<u64>().read_volatile() };
+    if core::intrinsics::likely(either & bit_of_either(port) == 0) {
+        return Verdict::Count;
+    }
     // In this order: a port that is served may have a mark from before.
     let served = get!(group, served) & bit(port) != 0;
     if served && has_flag(here, POLICY_SERVED) {
@@ -434,10 +445,6 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> Done {
     // Everything that this packet writes goes to the generation of this word.
     let here = Here::new(cpu, get!(cpu, word));
     let Here { usual, word, .. } = here;
-    let protocol = load!(header + offset_of!(Ipv6Hdr, next_hdr), u8);
-    if transport::is_extension(protocol) {
-        return Done::No;
-    }
     let source = [load!(header + SOURCE, u64), load!(header + SOURCE + 8, u64)];
     let ifindex = ifindex(ctx);
     let first = first6(cpu, word);
@@ -465,11 +472,11 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> Done {
         }
         let tag = tag & !LEFT_OUT;
         if !is_usual(tag) {
-            return unusual6(ctx, &here, header, protocol, tag);
+            return unusual6(ctx, &here, header, tag);
         }
         tag
     };
-    match verdict6(header, protocol, &here) {
+    match verdict6(header, &here) {
         Verdict::Count => {}
         Verdict::Served => return served(ctx, &here),
         Verdict::Look => return Done::No,
@@ -508,15 +515,18 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> Done {
     add::count(ctx, &here, word, found, || front::v6::carry(index))
 }
 
-/// What is to become of a packet with this IPv6 header, behind which is the protocol's.
+/// What is to become of a packet with this IPv6 header, behind which is a header of this kind.
 #[inline(always)]
-fn verdict6(header: usize, protocol: u8, here: &Here) -> Verdict {
+fn verdict6(header: usize, here: &Here) -> Verdict {
+    let protocol = load!(header + offset_of!(Ipv6Hdr, next_hdr), u8);
     let at = header + Ipv6Hdr::LEN;
     if protocol == IpProto::Udp as u8 {
         udp(at, here)
     } else if protocol == IpProto::Tcp as u8 {
         let bytes = || u16::from_be(load!(header + offset_of!(Ipv6Hdr, payload_len), u16));
         tcp(at, bytes, here)
+    } else if transport::is_extension(wide(protocol.into()) as u8) {
+        Verdict::Look
     } else {
         Verdict::Count
     }
@@ -524,8 +534,8 @@ fn verdict6(header: usize, protocol: u8, here: &Here) -> Verdict {
 
 /// A packet of a source that is none of the usual ones, with its tag.
 #[inline(always)]
-fn unusual6(ctx: &TcContext, here: &Here, header: usize, protocol: u8, tag: u64) -> Done {
-    match verdict6(header, protocol, here) {
+fn unusual6(ctx: &TcContext, here: &Here, header: usize, tag: u64) -> Done {
+    match verdict6(header, here) {
         Verdict::Count => {}
         Verdict::Served => return served(ctx, here),
         Verdict::Look => return Done::No,
