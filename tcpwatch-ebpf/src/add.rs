@@ -15,7 +15,14 @@ use crate::parse::skb;
 #[inline(always)]
 pub fn count(ctx: &TcContext, here: &Here, slot: *mut u64, found: u64, carry: impl FnOnce() -> u64) -> Done {
     // SAFETY: inside the map value.
-    add(ctx, here, slot, found, unsafe { &raw mut (*here.usual).counted }, carry)
+    add(
+        ctx,
+        here,
+        slot,
+        found,
+        unsafe { &raw mut (*here.usual).counted },
+        carry,
+    )
 }
 
 /// The same for the slot of a destination that is banned.

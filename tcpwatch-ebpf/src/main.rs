@@ -20,6 +20,7 @@ mod bell;
 mod count;
 mod cpu;
 mod fast;
+mod find;
 mod front;
 mod maps;
 mod names;
@@ -29,6 +30,7 @@ mod settle;
 mod spill;
 mod spot;
 mod transport;
+mod verdict;
 
 use aya_ebpf::bindings::TC_ACT_UNSPEC;
 use aya_ebpf::macros::classifier;

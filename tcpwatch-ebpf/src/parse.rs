@@ -280,6 +280,16 @@ fn ipv4<'k, const DIRECT: bool>(ctx: &TcContext, offset: u32, slot: &'k mut Slot
     }
 }
 
+/// Reads a field of a header, which need not be aligned for its type.
+macro_rules! load {
+    ($at:expr, $type:ty) => {
+        // SAFETY: the caller has compared the place with the packet's end. The verifier allows loads that are not aligned
+        // where the processor does.
+        unsafe { ($at as *const $type).read_volatile() }
+    };
+}
+pub(crate) use load;
+
 /// Whether an IPv4 packet with this fragment field has what the protocol's header is in.
 #[inline(always)]
 pub const fn begins_transport(fragment: u16) -> bool {

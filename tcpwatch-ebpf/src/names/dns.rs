@@ -10,9 +10,9 @@ use tcpwatch_common::names::{FlowId, SampleKind};
 use super::flow::{self, identity, now, remember};
 use super::sample::take;
 use super::{DNS, PATIENCE, Tcp, tcp_header};
-use crate::fast::{VERSION_IHL, load};
+use crate::fast::VERSION_IHL;
 use crate::maps::FLOWS;
-use crate::parse::{Key, Parsed, header, skb};
+use crate::parse::{Key, Parsed, header, load, skb};
 use crate::transport::{self, SYN, Transport, UDP_PAYLOAD};
 
 /// Pieces of a name server's answers by TCP.
