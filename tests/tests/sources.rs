@@ -12,7 +12,10 @@ use tcpwatch_common::front::{SOURCE_NUMBERS, USUAL_SOURCES};
 use tcpwatch_common::{Counts, Outcome, SourceKey};
 use tcpwatch_tests::counter::{Counter, LOOPBACK, Skb, policy};
 use tcpwatch_tests::cpu::pin;
-use tcpwatch_tests::frame::{IPV4, IPV6, UDP, ethernet, ipv4, ipv6, udp};
+use tcpwatch_tests::frame::{
+    EXPERIMENT, FRAGMENT, HOP_BY_HOP, IPV4, IPV6, UDP, ethernet, extension, fragment, ipv4, ipv4_fragment,
+    ipv6, udp,
+};
 
 /// The `n`th own address.
 fn own(n: u32, is_ipv4: bool) -> String {
@@ -197,6 +200,36 @@ fn packets_of_other_sources_go_the_short_way() {
         assert_eq!(from_others(&drained), expected);
         assert_eq!(drained.totals.skbs, u64::from(TIMES) + 10);
     }
+}
+
+/// What comes behind the addresses is nobody's business: neither fragments nor extension headers are followed for it.
+#[test]
+fn packets_of_other_sources_go_the_short_way_whatever_is_in_them() {
+    const TIMES: u32 = 10;
+    pin(0);
+    let mut counter = counter(64, 1);
+    let [from4, from6] = [true, false].map(|is_ipv4| other(1, is_ipv4));
+    let [to4, to6] = [true, false].map(|is_ipv4| to(1, is_ipv4));
+    let six = |next, payload: &[u8]| ethernet(IPV6, &ipv6(&from6, &to6, next, payload));
+    let behind = udp(32);
+    let frames = [
+        ethernet(IPV4, &ipv4_fragment(&from4, &to4, 0, true, &behind)),
+        ethernet(IPV4, &ipv4_fragment(&from4, &to4, 3, true, &behind)),
+        ethernet(IPV4, &ipv4(&from4, &to4, EXPERIMENT, &behind)),
+        six(HOP_BY_HOP, &extension(UDP, &[1; 6], &behind)),
+        six(FRAGMENT, &fragment(UDP, 0, true, &behind)),
+        six(FRAGMENT, &fragment(UDP, 3, true, &behind)),
+        six(EXPERIMENT, &behind),
+    ];
+    let mut expected = Counts::default();
+    for frame in &frames {
+        counter.run_often(frame, Skb::default(), TIMES);
+        expected.packets += u64::from(TIMES);
+        expected.bytes += u64::from(TIMES) * frame.len() as u64;
+    }
+    let drained = counter.drain_balanced();
+    assert_eq!(from_others(&drained), expected);
+    assert_eq!(on_the_long_way(&mut counter), 0);
 }
 
 /// As many own sources as do not fit into their places: those that are not there must not be taken for somebody else's.

@@ -353,7 +353,8 @@ fn what_a_slot_has_counted_is_carried_before_it_runs_over() {
     // A slot is carried at 2^7 packets or 2^17 bytes. One packet less, or a packet less than those bytes, and the most segments that are
     // added on the short way; then the fewest that are not. The first packet is not in the slot.
     for (bytes, times, segments) in [(50, 128, 127), (16_384, 8, 127), (65_535, 3, 127), (70, 128, 128)] {
-        for is_ipv4 in [true, false] {
+        for (is_ipv4, is_banned) in [(true, false), (true, true), (false, false), (false, true)] {
+            let to = if is_banned { banned } else { to };
             let mut counter = Counter::with(smallest(16), own_policy());
             let (kind, packet) = packet(&to(1, is_ipv4));
             let frame = ethernet(kind, &packet);
@@ -368,6 +369,14 @@ fn what_a_slot_has_counted_is_carried_before_it_runs_over() {
                 bytes: 3 * (u64::from(times) * u64::from(bytes) + 65_536),
             };
             assert_eq!(drained.totals.seen, expected);
+            if is_banned {
+                assert_eq!(of(&drained, Outcome::Banned), expected);
+                let [(_, counts)] = drained.bans[..] else {
+                    panic!("one ban is met: {:?}", drained.bans)
+                };
+                assert_eq!(counts, expected);
+                continue;
+            }
             assert_eq!(of(&drained, Outcome::Counted), expected);
             let [(_, traffic)] = drained.destinations[..] else {
                 panic!("one destination: {:?}", drained.destinations)

@@ -85,7 +85,7 @@ impl Log {
 
     /// A case begins.
     pub fn case(&self, name: &str, input: &Arc<[u8]>) {
-        let mut entry = self.0.lock().unwrap();
+        let mut entry = self.entry();
         name.clone_into(&mut entry.case);
         entry.input = Arc::clone(input);
         entry.step = "preparing it".to_owned();
@@ -95,12 +95,12 @@ impl Log {
     /// Does one step.
     pub fn step<T>(&self, what: impl Fn() -> String, work: impl FnOnce() -> T) -> T {
         {
-            let mut entry = self.0.lock().unwrap();
+            let mut entry = self.entry();
             entry.step = what();
             entry.since = Instant::now();
         }
         let done = work();
-        let mut entry = self.0.lock().unwrap();
+        let mut entry = self.entry();
         let taken = entry.since.elapsed();
         if taken > entry.slowest.0 {
             entry.slowest = (taken, format!("{}, {}", entry.step, entry.case));
@@ -111,7 +111,7 @@ impl Log {
 
     /// The step that took longest, and how long.
     pub fn slowest(&self) -> (Duration, String) {
-        self.0.lock().unwrap().slowest.clone()
+        self.entry().slowest.clone()
     }
 
     fn takes_too_long(&self) -> bool {
