@@ -218,7 +218,7 @@ pub const fn set(word: u64, slot: u64) -> u32 {
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usual {
-    /// The IPv4 own source that has most packets.
+    /// The IPv4 own source that has most packets. Always one of the usual ones: the short way does not ask.
     pub first: Source4,
     /// Packed: everything that was counted on the short way, of both families.
     pub seen: u64,
@@ -279,7 +279,7 @@ pub struct Cpu {
     pub banned: [u64; GENERATIONS],
     /// By generation.
     pub usual: [Usual; GENERATIONS],
-    /// By generation: the IPv6 own source that has most packets.
+    /// By generation: the IPv6 own source that has most packets, one of the usual ones, too.
     pub first6: [Source6; GENERATIONS],
     /// By generation.
     pub lanes: [Lane; GENERATIONS],

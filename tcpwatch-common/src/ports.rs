@@ -37,10 +37,31 @@ pub const fn bit_of_either(port: u16) -> u64 {
     (1 << u32::BITS | 1) << (port as u32 % GROUP)
 }
 
-/// The port's bit among those of [`crate::front::Usual::served_ports`], which it has together with 1,023 others.
+/// The port's bit among those of [`crate::front::Usual::served_ports`], which it has together with 1,023 others. The short way shifts by
+/// the port's lower byte instead, of which an instruction takes as many bits.
 #[inline(always)]
 pub const fn summary_bit(port: u16) -> u64 {
     1 << (port % u64::BITS as u16)
 }
 
 const _: () = assert!(size_of::<PortGroup>() == 8);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_has_the_same_bit_in_both_words_of_its_group() {
+        for port in 0..=u16::MAX {
+            let either = bit_of_either(port);
+            assert_eq!([either as u32, (either >> u32::BITS) as u32], [bit(port); 2]);
+        }
+    }
+
+    #[test]
+    fn the_lower_byte_of_a_port_says_which_its_bit_in_the_summary_is() {
+        for port in 0..=u16::MAX {
+            assert_eq!(summary_bit(port), 1 << (port as u8 % 64));
+        }
+    }
+}

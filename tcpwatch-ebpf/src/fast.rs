@@ -45,7 +45,7 @@ pub enum Done {
 /// Whether a destination of the source with this tag or key counts in its slot.
 #[inline(always)]
 fn is_usual(tag: u64) -> bool {
-    // By the sign, see `has`.
+    // By the sign, as the compiler would take a long instruction for the bit.
     wide(tag << (u64::BITS - 1 - USUAL.ilog2())).cast_signed() < 0
 }
 

@@ -17,7 +17,7 @@ pub fn counts(slot: u64, key: u64) -> bool {
     wide((slot ^ key) << (u64::BITS - 1 - BANNED.ilog2())) == 0
 }
 
-/// As [`slot_number`](front::slot_number): whatever is in the word above the number of bits is not looked at.
+/// As [`tcpwatch_common::front::slot_number`]: whatever is in the word above the number of bits is not looked at.
 #[inline(always)]
 pub fn slot_number(word: u64, multiplier: u64, key: u64) -> u64 {
     shifted(key.wrapping_mul(multiplier), word >> SHIFT_AT)

@@ -1,4 +1,4 @@
-//! What the compiler must not know, so that it makes what the verifier accepts.
+//! What the compiler must not know, so that it makes what the verifier accepts, and no more instructions than are needed.
 
 use core::arch::asm;
 
@@ -34,8 +34,8 @@ pub fn unknown(number: u32) -> u32 {
     wide(u64::from(number)) as u32
 }
 
-/// A number shifted to the right by the lower six bits of another, as the instruction does it (RFC 9669 section 4.1). The compiler
-/// would take the six bits out first.
+/// A number shifted to the right by the lower six bits of another, as the instruction does it (RFC 9669 section 4.1; the kernel leaves
+/// that to the processor, see kernel/bpf/core.c, and those of x86-64 and arm64 do it). The compiler would take the six bits out first.
 #[inline(always)]
 pub fn shifted(mut number: u64, by: u64) -> u64 {
     // SAFETY: two registers.

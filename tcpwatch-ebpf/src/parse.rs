@@ -292,7 +292,7 @@ pub(crate) use load;
 
 /// Whether an IPv4 packet with this fragment field has what the protocol's header is in.
 #[inline(always)]
-pub const fn begins_transport(fragment: u16) -> bool {
+const fn begins_transport(fragment: u16) -> bool {
     u16::from_be(fragment) & 0x1fff == 0
 }
 

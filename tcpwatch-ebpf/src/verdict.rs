@@ -20,19 +20,18 @@ use crate::transport::{
 pub const TRANSPORT: usize = TCP_TO_FLAGS as usize;
 const _: () = assert!(TRANSPORT >= UDP_TO_VERSION as usize);
 
-/// In an IPv4 header's second word but one: where in the packet the fragment begins (the lower 13 bits of two bytes), the time to live, and
-/// the protocol.
+/// In bytes 6 to 9 of an IPv4 header: where in the packet the fragment begins (the lower 13 bits of the first two), the time to live, and the
+/// protocol.
 const FRAGMENT: u32 = u32::from_ne_bytes([0x1f, 0xff, 0, 0]);
 const FRAGMENT_AND_PROTOCOL: u32 = FRAGMENT | u32::from_ne_bytes([0, 0, 0, 0xff]);
 const _: () = assert!(offset_of!(Ipv4Hdr, proto) == offset_of!(Ipv4Hdr, frags) + 3);
 
-/// The same of a packet that has the protocol's header.
-const fn whole(protocol: IpProto) -> u64 {
+/// The same of a packet or first fragment, which has the protocol's header.
+const fn begins(protocol: IpProto) -> u64 {
     u32::from_ne_bytes([0, 0, 0, protocol as u8]) as u64
 }
 
 /// What is to become of a packet, by its transport header.
-#[derive(PartialEq, Eq)]
 pub enum Verdict {
     /// Nothing special.
     Count,
@@ -49,9 +48,9 @@ pub fn ipv4(header: usize, here: &Here) -> Verdict {
     // By a number of which the compiler does not know how many bits it has: the mask is one that an instruction extends.
     let mask = i64::from(FRAGMENT_AND_PROTOCOL.cast_signed()).cast_unsigned();
     let kind = wide(load!(header + offset_of!(Ipv4Hdr, frags), u32).into()) & mask;
-    if kind == whole(IpProto::Udp) {
+    if kind == begins(IpProto::Udp) {
         udp(at, here)
-    } else if kind == whole(IpProto::Tcp) {
+    } else if kind == begins(IpProto::Tcp) {
         let total = || u16::from_be(load!(header + offset_of!(Ipv4Hdr, tot_len), u16));
         tcp(at, || total().wrapping_sub(Ipv4Hdr::LEN as u16), here)
     } else if kind & u64::from(FRAGMENT) == 0 {
@@ -62,7 +61,7 @@ pub fn ipv4(header: usize, here: &Here) -> Verdict {
     }
 }
 
-/// What is to become of a packet with this IPv6 header, behind which is a header of this kind.
+/// What is to become of a packet with this IPv6 header.
 #[inline(always)]
 pub fn ipv6(header: usize, here: &Here) -> Verdict {
     let protocol = load!(header + offset_of!(Ipv6Hdr, next_hdr), u8);

@@ -122,21 +122,41 @@ fn scattered(n: u32, is_ipv4: bool) -> String {
     }
 }
 
-/// Counts `times` packets to each of so many scattered destinations, one after the other, in a table of 4,096 slots: each CPU's totals.
-fn scatter(destinations: u32, times: u32, is_ipv4: bool) -> Vec<Lane> {
+/// Counts `each` packets at once to each of so many scattered destinations, and does so `rounds` times, in a table of 4,096 slots. All of
+/// them are banned, or none. What was drained, and each CPU's totals.
+fn scatter(
+    destinations: u32,
+    rounds: u32,
+    each: u32,
+    is_ipv4: bool,
+    are_banned: bool,
+) -> (Drained, Vec<Lane>) {
     let large = Capacity {
         slots: Some(4_096),
         ..smallest(1_024)
     };
-    let mut counter = Counter::with(large, own_policy());
-    for _ in 0..times {
+    let everything: &[&str] = if are_banned {
+        &["0.0.0.0/0", "2001:db8:1::/48"]
+    } else {
+        &[]
+    };
+    let mut counter = Counter::with(large, policy(LOOPBACK, &[OWN4, OWN6], everything));
+    for _ in 0..rounds {
         for n in 0..destinations {
-            send(&mut counter, &scattered(n, is_ipv4), 1);
+            send(&mut counter, &scattered(n, is_ipv4), each);
         }
     }
     let drained = counter.drain_balanced();
-    assert_eq!(drained.totals.seen.packets, u64::from(times * destinations));
-    counter.tables().last().to_vec()
+    let outcome = if are_banned {
+        Outcome::Banned
+    } else {
+        Outcome::Counted
+    };
+    let sent = u64::from(rounds * destinations * each);
+    assert_eq!(of(&drained, outcome).packets, sent);
+    assert_eq!(drained.totals.seen.packets, sent);
+    let lanes = counter.tables().last().to_vec();
+    (drained, lanes)
 }
 
 #[test]
@@ -145,26 +165,55 @@ fn a_destination_whose_first_set_is_full_has_a_slot_in_its_second() {
     const DESTINATIONS: u32 = 2_730;
     pin(0);
     for is_ipv4 in [true, false] {
-        let lanes = scatter(DESTINATIONS, 1, is_ipv4);
+        let (_, lanes) = scatter(DESTINATIONS, 1, 1, is_ipv4, false);
         // With one set for each, one in twelve would find it full; with two, it is one in sixty.
         let spilled: u64 = lanes.iter().map(|lane| lane.spilled).sum();
         assert!(spilled <= u64::from(DESTINATIONS / 25), "{spilled} in the spill");
     }
 }
 
+/// Two destinations for each five slots: some 30 find their first set full, and some two or three both.
+const SOME_IN_SECOND_SETS: u32 = 1_638;
+
 #[test]
 fn the_short_way_looks_into_both_sets() {
-    /// Two for each five slots: some 30 find their first set full, and some two or three both.
-    const DESTINATIONS: u32 = 1_638;
     pin(0);
-    for is_ipv4 in [true, false] {
+    for (is_ipv4, are_banned) in [(true, false), (true, true), (false, false), (false, true)] {
         // What is seen here are the packets on the long way, as long as no set was full for 16 of them: the first to each destination, and
         // the second to those that the short way does not find.
-        let lanes = scatter(DESTINATIONS, 2, is_ipv4);
+        let (_, lanes) = scatter(SOME_IN_SECOND_SETS, 2, 1, is_ipv4, are_banned);
         let seen: u64 = lanes.iter().map(|lane| lane.seen.packets).sum();
-        assert!(seen >= u64::from(DESTINATIONS), "{seen}");
-        let long = seen - u64::from(DESTINATIONS);
+        assert!(seen >= u64::from(SOME_IN_SECOND_SETS), "{seen}");
+        let long = seen - u64::from(SOME_IN_SECOND_SETS);
         assert!(long <= 12, "{long} of the second packets on the long way");
+    }
+}
+
+#[test]
+fn what_slots_of_both_sets_have_counted_is_carried() {
+    /// Twice what a slot can hold, and some.
+    const EACH: u32 = 600;
+    pin(0);
+    for (is_ipv4, are_banned) in [(true, false), (true, true), (false, false), (false, true)] {
+        let (drained, _) = scatter(SOME_IN_SECOND_SETS, 1, EACH, is_ipv4, are_banned);
+        if are_banned {
+            let bytes = if is_ipv4 { 50 } else { 70 };
+            let packets = u64::from(SOME_IN_SECOND_SETS * EACH);
+            let expected = Counts {
+                packets,
+                bytes: packets * bytes,
+            };
+            assert_eq!(of(&drained, Outcome::Banned), expected);
+            assert_eq!(
+                drained.bans.iter().map(|(_, counts)| *counts).collect::<Vec<_>>(),
+                [expected]
+            );
+            continue;
+        }
+        let expected: BTreeMap<IpAddr, u64> = (0..SOME_IN_SECOND_SETS)
+            .map(|n| (address(&scattered(n, is_ipv4)), u64::from(EACH)))
+            .collect();
+        assert_eq!(by_destination(&drained), expected);
     }
 }
 

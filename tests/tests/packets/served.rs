@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use tcpwatch::kernel::attach::LinkLayer;
 use tcpwatch::kernel::policy::{PolicySet, PortBits};
+use tcpwatch_common::OUTCOMES;
 use tcpwatch_common::Outcome::{self, Banned, Counted, OtherSource, Served};
+use tcpwatch_common::front::USUAL_SOURCES;
 use tcpwatch_common::ports::{GROUPS, bit, group};
 use tcpwatch_tests::counter::{Counter, LOOPBACK, Skb, policy};
 use tcpwatch_tests::frame::{
@@ -12,6 +14,7 @@ use tcpwatch_tests::frame::{
     ipv4_with_options, ipv6, tag, tcp_segment,
 };
 
+use crate::connections::opened;
 use crate::{BANS, OWN4, OWN6, RAW4, TO4, TO6, outcomes};
 
 /// An own address that is the first of its network.
@@ -86,9 +89,13 @@ fn what_leaves_from_a_served_port_is_served() {
         IPV4,
         &ipv4_with_options(OWN4, TO4, TCP, &[1; 8], &segment(443, ACK)),
     );
-    let mut first = ipv4_fragment(OWN4, TO4, 0, true, &datagram([51_820, 9], &[0; 24]));
-    let mut later = ipv4_fragment(OWN4, TO4, 4, false, &datagram([51_820, 9], &[0; 24]));
-    (first[9], later[9]) = (UDP, UDP);
+    let fragment = |protocol, offset, more, payload: &[u8]| {
+        let mut packet = ipv4_fragment(OWN4, TO4, offset, more, payload);
+        packet[9] = protocol;
+        ethernet(IPV4, &packet)
+    };
+    let udp_part = |offset, more| fragment(UDP, offset, more, &datagram([51_820, 9], &[0; 24]));
+    let tcp_part = |offset, more| fragment(TCP, offset, more, &segment(443, ACK));
     let foreign = ethernet(IPV4, &ipv4("198.18.0.2", TO4, TCP, &segment(443, ACK)));
     let banned = |port| ethernet(IPV4, &ipv4(OWN4, "203.0.113.1", TCP, &segment(port, ACK)));
     check(
@@ -163,14 +170,88 @@ fn what_leaves_from_a_served_port_is_served() {
                 v6(HOP_BY_HOP, &extension(TCP, &[1; 6], &segment(443, ACK))),
                 Served,
             ),
-            ("the first fragment", ethernet(IPV4, &first), Served),
-            ("a later fragment has no port", ethernet(IPV4, &later), Counted),
+            ("the first fragment", udp_part(0, true), Served),
+            ("the first fragment by tcp", tcp_part(0, true), Served),
+            // Offsets with something in one byte, and in the other.
+            ("a later fragment has no port", udp_part(4, false), Counted),
+            ("nor has one far behind", udp_part(0x100, true), Counted),
+            ("nor has one by tcp", tcp_part(4, false), Counted),
+            ("nor has that far behind", tcp_part(0x1f00, true), Counted),
             ("cut in its ports", v4(TCP, &segment(443, ACK)[..3]), Counted),
             ("from a foreign source", foreign, OtherSource),
             ("to a banned destination", banned(443), Served),
             ("to a banned destination from another port", banned(444), Banned),
         ],
     );
+}
+
+/// Own sources whose destinations count beside their slots, because as many others as can be usual have more packets.
+#[test]
+fn what_leaves_from_an_own_source_that_is_not_usual_is_served_and_looked_at_too() {
+    const BUSY: u64 = 100;
+    let busy: Vec<String> = (1..=USUAL_SOURCES)
+        .flat_map(|n| [format!("198.18.1.{n}"), format!("2001:db8:ffff:1::{n:x}")])
+        .collect();
+    let own = busy.iter().map(String::as_str).chain([OWN4, OWN6]);
+    let mut counter = Counter::new(PolicySet {
+        served: serving(&[443], &[51_820]).served,
+        ..policy(LOOPBACK, &own.collect::<Vec<_>>(), &BANS)
+    });
+    let others = |counter: &mut Counter| {
+        for from in &busy {
+            let packet = if from.contains(':') {
+                ethernet(IPV6, &ipv6(from, TO6, TCP, &segment(40_000, ACK)))
+            } else {
+                ethernet(IPV4, &ipv4(from, TO4, TCP, &segment(40_000, ACK)))
+            };
+            counter.run_often(&packet, Skb::default(), BUSY as u32);
+        }
+    };
+    others(&mut counter);
+    counter.drain();
+    let mut later = ipv4_fragment(OWN4, TO4, 0x100, false, &segment(443, ACK));
+    later[9] = TCP;
+    let banned = |port| ethernet(IPV4, &ipv4(OWN4, "203.0.113.1", TCP, &segment(port, ACK)));
+    let behind = |payload: &[u8]| v6(HOP_BY_HOP, &extension(TCP, &[1; 6], payload));
+    // Whether each packet opens a connection is the last of a row.
+    let rows = [
+        ("tcp", v4(TCP, &segment(443, ACK)), Served, false),
+        ("udp", v4(UDP, &datagram([51_820, 9], &[0; 32])), Served, false),
+        ("tcp over ipv6", v6(TCP, &segment(443, ACK)), Served, false),
+        (
+            "udp over ipv6",
+            v6(UDP, &datagram([51_820, 9], &[0; 32])),
+            Served,
+            false,
+        ),
+        ("behind hop by hop", behind(&segment(443, ACK)), Served, false),
+        ("a port that is not", v4(TCP, &segment(444, ACK)), Counted, false),
+        ("over ipv6", v6(TCP, &segment(444, ACK)), Counted, false),
+        ("a later fragment", ethernet(IPV4, &later), Counted, false),
+        ("to a banned destination", banned(443), Served, false),
+        ("the same from another port", banned(444), Banned, false),
+        ("syn", v4(TCP, &segment(444, SYN)), Counted, true),
+        ("syn over ipv6", v6(TCP, &segment(444, SYN)), Counted, true),
+        ("syn behind hop by hop", behind(&segment(444, SYN)), Counted, true),
+    ];
+    for (name, packet, outcome, opens) in rows {
+        for times in [1, 8] {
+            others(&mut counter);
+            counter.run_often(&packet, Skb::default(), times);
+            let drained = counter.drain();
+            assert_eq!(drained.imbalance(), None, "{name}");
+            let mut expected = [0; OUTCOMES];
+            expected[Counted as usize] = 2 * u64::from(USUAL_SOURCES) * BUSY;
+            expected[outcome as usize] += u64::from(times);
+            assert_eq!(
+                drained.totals.outcomes.map(|counts| counts.packets),
+                expected,
+                "{name}, {times} times"
+            );
+            let connections = if opens { u64::from(times) } else { 0 };
+            assert_eq!(opened(&drained), (connections, 0), "{name}, {times} times");
+        }
+    }
 }
 
 /// Before a destination is known as served it may have a slot, and the other way round.

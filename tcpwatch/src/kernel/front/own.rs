@@ -1,6 +1,6 @@
 //! The own sources in the mapped tables: each in the place where the short way looks for it.
 
-use tcpwatch_common::front::{tag, word};
+use tcpwatch_common::front::{USUAL, tag, word};
 use tcpwatch_common::own::{LEFT_OUT, PLACES, Source4, Source6, place, placed4, placed6};
 use tcpwatch_common::{Address, SourceKey};
 
@@ -17,7 +17,7 @@ const WORK: usize = 200_000;
 
 impl Front {
     /// The own sources with their numbers: packets of those that have one go the short way; of each family, the one that comes first is
-    /// found most quickly. `generation` must be the spare one, or nothing attached.
+    /// found most quickly, if it is a usual one: the short way takes it for that. `generation` must be the spare one, or nothing attached.
     pub fn set_sources(&self, generation: Generation, own: &[(u32, SourceKey)]) {
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         let (mut left4, mut left6) = (Vec::new(), Vec::new());
@@ -48,9 +48,14 @@ impl Front {
             // SAFETY: inside the mapping; nobody uses the spare generation's part.
             unsafe {
                 let place = &raw mut (*cpu).usual[generation.index()];
-                (*place).first = v4.first().copied().unwrap_or_default();
+                (*place).first = v4
+                    .first()
+                    .filter(|own| own.key & USUAL != 0)
+                    .copied()
+                    .unwrap_or_default();
                 (*place).multiplier = multiplier;
-                (*cpu).first6[generation.index()] = v6.first().copied().unwrap_or_default();
+                let first6 = v6.first().filter(|own| own.tag & USUAL != 0);
+                (*cpu).first6[generation.index()] = first6.copied().unwrap_or_default();
             }
         }
         let word = word(generation == Generation::Odd, 0, 0);
