@@ -74,27 +74,38 @@ fn from_several(sources: usize, rounds: usize, packets: usize) -> Vec<Line> {
     let own: Vec<SourceKey> = from.iter().copied().map(lab_own).collect();
     let destinations = addresses::sequential(FLOWS / sources);
     let sender = Sender::from_all(&from, &destinations, Popularity::Uniform);
-    let mut candidates = [
-        Candidate::empty(),
-        Candidate::naive_of(&from),
-        Candidate::of_sources("tcpwatch", ROOM, &own, &[]),
-    ];
+    let load = || {
+        [
+            Candidate::empty(),
+            Candidate::naive_of(&from),
+            Candidate::of_sources("tcpwatch", ROOM, &own, &[]),
+        ]
+    };
     let what = format!("live, {FLOWS} destinations of {sources} own addresses");
     compare(
         &what,
-        &in_turn(&mut candidates, &sender, rounds, packets),
+        &in_turn(load, &sender, rounds, packets),
         Promise::default(),
     )
 }
 
-/// Every program in turn, once its tables are filled.
-fn in_turn(candidates: &mut [Candidate], sender: &Sender, rounds: usize, packets: usize) -> Vec<Series> {
-    for candidate in &mut *candidates {
-        candidate.warm_up(sender);
-    }
-    let mut series: Vec<_> = candidates.iter().map(|of| (of.name, Vec::new())).collect();
+/// Every program in turn, once its tables are filled. Each round loads them anew: where the kernel puts a program, and its tables,
+/// makes some difference, and medians are to be of that, too.
+fn in_turn<const N: usize>(
+    load: impl Fn() -> [Candidate; N],
+    sender: &Sender,
+    rounds: usize,
+    packets: usize,
+) -> Vec<Series> {
+    let mut series: Vec<Series> = Vec::new();
     for round in 0..rounds {
-        for (candidate, (_, ns)) in candidates.iter_mut().zip(&mut series) {
+        let mut candidates = load();
+        for candidate in &mut candidates {
+            candidate.warm_up(sender);
+        }
+        series.resize_with(N, || ("", Vec::new()));
+        for (candidate, (name, ns)) in candidates.iter_mut().zip(&mut series) {
+            *name = candidate.name;
             ns.push(candidate.measure(sender, round * packets, packets));
         }
     }
@@ -109,14 +120,16 @@ fn case(
     packets: usize,
 ) -> Vec<Line> {
     let sender = Sender::new(SOURCE, &addresses::sequential(destinations), popularity);
-    let mut candidates = [
-        Candidate::empty(),
-        Candidate::naive(SOURCE),
-        Candidate::per_cpu(),
-        Candidate::tcpwatch("tcpwatch", ROOM, lab_source(), &[]),
-        Candidate::everything(ROOM, lab_source()),
-    ];
-    let series = in_turn(&mut candidates, &sender, rounds, packets);
+    let load = || {
+        [
+            Candidate::empty(),
+            Candidate::naive(SOURCE),
+            Candidate::per_cpu(),
+            Candidate::tcpwatch("tcpwatch", ROOM, lab_source(), &[]),
+            Candidate::everything(ROOM, lab_source()),
+        ]
+    };
+    let series = in_turn(load, &sender, rounds, packets);
     let what = match (destinations, popularity) {
         (1, _) => "live, 1 destination".to_owned(),
         (n, Popularity::Uniform) => format!("live, {n} destinations, uniform"),
