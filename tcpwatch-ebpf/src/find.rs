@@ -49,8 +49,9 @@ macro_rules! search {
 }
 
 /// Finds a destination's slot where it may be: `$slot` points to it and `$index` is its set. `$number` is that of the slot that is
-/// looked at first, `$other` one of the other set. Most packets find the first one to be theirs, and not banned (`$counts`); of
-/// the others, `$is_it` is asked, and then `$banned`. Where there is none, the packet goes the long way.
+/// looked at first, `$other` one of the other set, made of a copy of the word, so that nothing is kept in registers for few packets.
+/// Most packets find the first one to be theirs, and not banned (`$counts`); of the others, `$is_it` is asked, and then `$banned`.
+/// Where there is none, the packet goes the long way.
 macro_rules! find {
     (
         $table:ident, $type:ty, $word:expr, $number:expr, $other:expr, $slot:ident, $index:ident,
