@@ -28,9 +28,6 @@ use crate::verdict::{self, TRANSPORT, Verdict};
 
 /// Version 4, five words: no options.
 pub const VERSION_IHL: u8 = 0x45;
-/// Where in its header a packet's destination is.
-const DESTINATION4: usize = offset_of!(Ipv4Hdr, dst_addr);
-const DESTINATION6: usize = offset_of!(Ipv6Hdr, dst_addr);
 
 /// What became of a packet on the short way.
 pub enum Done {
@@ -117,12 +114,10 @@ fn ipv4(ctx: &TcContext, cpu: *mut Cpu, header: usize) -> Done {
         }
         key
     };
-    match verdict::ipv4(header, &here) {
-        Verdict::Count => {}
-        Verdict::Served => return served(ctx, &here),
-        Verdict::Look => return Done::No,
+    if let Some(done) = decided(ctx, &here, verdict::ipv4(header, &here)) {
+        return done;
     }
-    let key = key ^ u64::from(u32::from_be(load!(header + DESTINATION4, u32)));
+    let key = key4(header, key);
     let number = slot_number(word, get!(cpu, multiplier), key);
     let mut slot: *mut Slot4;
     let (mut index, mut found);
@@ -152,24 +147,27 @@ fn ipv4(ctx: &TcContext, cpu: *mut Cpu, header: usize) -> Done {
 /// A packet of a source that is none of the usual ones, with its key.
 #[inline(always)]
 fn unusual4(ctx: &TcContext, here: &Here, header: usize, key: u64) -> Done {
-    match verdict::ipv4(header, here) {
-        Verdict::Count => {}
-        Verdict::Served => return served(ctx, here),
-        Verdict::Look => return Done::No,
+    if let Some(done) = decided(ctx, here, verdict::ipv4(header, here)) {
+        return done;
     }
-    let key = key ^ u64::from(u32::from_be(load!(header + DESTINATION4, u32)));
-    let numbers = [
-        slot_number(here.word, get!(here.cpu, multiplier), key),
-        slot_number(here.word, get!(here.cpu, second), key),
-    ];
-    beside(ctx, here, Spot::of_ipv4(here.word, key, numbers))
+    beside(ctx, here, Spot::of_ipv4(here.cpu, here.word, key4(header, key)))
 }
 
-/// A packet from a port that is served.
+/// What is hashed for an IPv4 packet's destination, and its slot without counts, by the key of its source.
 #[inline(always)]
-fn served(ctx: &TcContext, here: &Here) -> Done {
-    // SAFETY: inside the map value.
-    left_out(ctx, here, unsafe { &raw mut (*here.usual).served })
+fn key4(header: usize, key: u64) -> u64 {
+    key ^ u64::from(u32::from_be(load!(header + offset_of!(Ipv4Hdr, dst_addr), u32)))
+}
+
+/// Where the verdict is not that the packet be counted under its destination.
+#[inline(always)]
+fn decided(ctx: &TcContext, here: &Here, verdict: Verdict) -> Option<Done> {
+    match verdict {
+        Verdict::Count => None,
+        // SAFETY: inside the map value.
+        Verdict::Served => Some(left_out(ctx, here, unsafe { &raw mut (*here.usual).served })),
+        Verdict::Look => Some(Done::No),
+    }
 }
 
 /// A packet that is not counted under a destination, but with what else has this outcome.
@@ -231,7 +229,6 @@ fn beside(ctx: &TcContext, here: &Here, mut spot: Spot) -> Done {
 
 #[inline(always)]
 fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> Done {
-    const SOURCE: usize = offset_of!(Ipv6Hdr, src_addr);
     let header = ctx.data() + OFFSET;
     if header + Ipv6Hdr::LEN + TRANSPORT > ctx.data_end() || load!(header, u8) >> 4 != 6 {
         return Done::No;
@@ -239,7 +236,7 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> Done {
     // Everything that this packet writes goes to the generation of this word.
     let here = Here::new(cpu, get!(cpu, word));
     let Here { usual, word, .. } = here;
-    let source = [load!(header + SOURCE, u64), load!(header + SOURCE + 8, u64)];
+    let source = address6(header + offset_of!(Ipv6Hdr, src_addr));
     let ifindex = ifindex(ctx);
     let first = first6(cpu, word);
     let is_first = get!(first, address[0]) == source[0]
@@ -270,15 +267,10 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> Done {
         }
         tag
     };
-    match verdict::ipv6(header, &here) {
-        Verdict::Count => {}
-        Verdict::Served => return served(ctx, &here),
-        Verdict::Look => return Done::No,
+    if let Some(done) = decided(ctx, &here, verdict::ipv6(header, &here)) {
+        return done;
     }
-    let to = [
-        load!(header + DESTINATION6, u64),
-        load!(header + DESTINATION6 + 8, u64),
-    ];
+    let to = address6(header + offset_of!(Ipv6Hdr, dst_addr));
     let folded = folded(get!(cpu, multipliers6[0]), to, tag);
     let mut slot: *mut Slot6;
     let (mut index, mut found);
@@ -312,19 +304,15 @@ fn ipv6<const OFFSET: usize>(ctx: &TcContext, cpu: *mut Cpu) -> Done {
 /// A packet of a source that is none of the usual ones, with its tag.
 #[inline(always)]
 fn unusual6(ctx: &TcContext, here: &Here, header: usize, tag: u64) -> Done {
-    match verdict::ipv6(header, here) {
-        Verdict::Count => {}
-        Verdict::Served => return served(ctx, here),
-        Verdict::Look => return Done::No,
+    if let Some(done) = decided(ctx, here, verdict::ipv6(header, here)) {
+        return done;
     }
-    let to = [
-        load!(header + DESTINATION6, u64),
-        load!(header + DESTINATION6 + 8, u64),
-    ];
-    let folded = folded(get!(here.cpu, multipliers6[0]), to, tag);
-    let numbers = [
-        slot_number(here.word, get!(here.cpu, multipliers6[1]), folded),
-        slot_number(here.word, get!(here.cpu, second), folded),
-    ];
-    beside(ctx, here, Spot::of_ipv6(here.word, to, tag, numbers))
+    let to = address6(header + offset_of!(Ipv6Hdr, dst_addr));
+    beside(ctx, here, Spot::of_ipv6(here.cpu, here.word, to, tag))
+}
+
+/// The halves of an address of an IPv6 header.
+#[inline(always)]
+fn address6(at: usize) -> [u64; 2] {
+    [load!(at, u64), load!(at + 8, u64)]
 }

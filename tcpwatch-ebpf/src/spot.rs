@@ -41,31 +41,31 @@ impl Spot {
     pub fn new(cpu: *mut Cpu, word: u64, key: &Key, tag: u64) -> Self {
         if key.is_ipv4() {
             let hashed = (tag | u64::from(u32::from_be(key.destination[3]))) ^ get!(cpu, secret);
-            let numbers = [
-                slot_number(word, get!(cpu, multiplier), hashed),
-                slot_number(word, get!(cpu, second), hashed),
-            ];
-            return Self::of_ipv4(word, hashed, numbers);
+            Self::of_ipv4(cpu, word, hashed)
+        } else {
+            Self::of_ipv6(cpu, word, key.destination_words(), tag)
         }
-        let destination = key.destination_words();
+    }
+
+    /// The same by what is hashed.
+    #[inline(always)]
+    pub fn of_ipv4(cpu: *mut Cpu, word: u64, hashed: u64) -> Self {
+        let numbers = [
+            slot_number(word, get!(cpu, multiplier), hashed),
+            slot_number(word, get!(cpu, second), hashed),
+        ];
+        // The others are not zero, for which the compiler would call a function, see `Contents::nothing`. Nobody reads them.
+        Self::at(word, [hashed, hashed, hashed], numbers, true)
+    }
+
+    /// The same by destination and tag of the source.
+    #[inline(always)]
+    pub fn of_ipv6(cpu: *mut Cpu, word: u64, destination: [u64; 2], tag: u64) -> Self {
         let folded = folded(get!(cpu, multipliers6[0]), destination, tag);
         let numbers = [
             slot_number(word, get!(cpu, multipliers6[1]), folded),
             slot_number(word, get!(cpu, second), folded),
         ];
-        Self::of_ipv6(word, destination, tag, numbers)
-    }
-
-    /// The same by what is hashed, and the numbers that its hashes give.
-    #[inline(always)]
-    pub const fn of_ipv4(word: u64, key: u64, numbers: [u64; 2]) -> Self {
-        // The others are not zero, for which the compiler would call a function, see `Contents::nothing`. Nobody reads them.
-        Self::at(word, [key, key, key], numbers, true)
-    }
-
-    /// The same by destination and tag of the source, and the numbers that the hashes give.
-    #[inline(always)]
-    pub const fn of_ipv6(word: u64, destination: [u64; 2], tag: u64, numbers: [u64; 2]) -> Self {
         Self::at(word, [destination[0], destination[1], tag], numbers, false)
     }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::thread;
 
+use ipnet::IpNet;
 use tcpwatch::kernel::capacity::Capacity;
 use tcpwatch::kernel::load::load_on;
 use tcpwatch::kernel::policy::{PolicySet, to_ip};
@@ -71,6 +72,18 @@ fn send(counter: &mut Counter, to: &str, times: u32) {
 
 fn of(drained: &Drained, outcome: Outcome) -> Counts {
     drained.totals.outcomes[outcome as usize]
+}
+
+/// Families, each with destinations that are not banned, and with banned ones.
+const KINDS: [(bool, bool); 4] = [(true, false), (true, true), (false, false), (false, true)];
+
+/// The only ban that was met, and what it left out.
+#[track_caller]
+fn only_ban(drained: &Drained) -> (IpNet, Counts) {
+    let [ban] = drained.bans[..] else {
+        panic!("one ban is met: {:?}", drained.bans)
+    };
+    ban
 }
 
 /// Packets by destination.
@@ -178,7 +191,7 @@ const SOME_IN_SECOND_SETS: u32 = 1_638;
 #[test]
 fn the_short_way_looks_into_both_sets() {
     pin(0);
-    for (is_ipv4, are_banned) in [(true, false), (true, true), (false, false), (false, true)] {
+    for (is_ipv4, are_banned) in KINDS {
         // What is seen here are the packets on the long way, as long as no set was full for 16 of them: the first to each destination, and
         // the second to those that the short way does not find.
         let (_, lanes) = scatter(SOME_IN_SECOND_SETS, 2, 1, is_ipv4, are_banned);
@@ -194,7 +207,7 @@ fn what_slots_of_both_sets_have_counted_is_carried() {
     /// Twice what a slot can hold, and some.
     const EACH: u32 = 600;
     pin(0);
-    for (is_ipv4, are_banned) in [(true, false), (true, true), (false, false), (false, true)] {
+    for (is_ipv4, are_banned) in KINDS {
         let (drained, _) = scatter(SOME_IN_SECOND_SETS, 1, EACH, is_ipv4, are_banned);
         if are_banned {
             let bytes = if is_ipv4 { 50 } else { 70 };
@@ -204,10 +217,7 @@ fn what_slots_of_both_sets_have_counted_is_carried() {
                 bytes: packets * bytes,
             };
             assert_eq!(of(&drained, Outcome::Banned), expected);
-            assert_eq!(
-                drained.bans.iter().map(|(_, counts)| *counts).collect::<Vec<_>>(),
-                [expected]
-            );
+            assert_eq!(only_ban(&drained).1, expected);
             continue;
         }
         let expected: BTreeMap<IpAddr, u64> = (0..SOME_IN_SECOND_SETS)
@@ -362,9 +372,7 @@ fn a_banned_destination_that_fills_its_counter_is_exact() {
             bytes: 9_000_000 * bytes,
         };
         assert_eq!(of(&drained, Outcome::Banned), expected);
-        let [(prefix, counts)] = drained.bans[..] else {
-            panic!("one ban is met: {:?}", drained.bans)
-        };
+        let (prefix, counts) = only_ban(&drained);
         assert!(prefix.contains(&address(&banned(9, is_ipv4))), "{prefix}");
         assert_eq!(counts, expected);
         assert_eq!(drained.totals.seen, expected);
@@ -402,7 +410,7 @@ fn what_a_slot_has_counted_is_carried_before_it_runs_over() {
     // A slot is carried at 2^7 packets or 2^17 bytes. One packet less, or a packet less than those bytes, and the most segments that are
     // added on the short way; then the fewest that are not. The first packet is not in the slot.
     for (bytes, times, segments) in [(50, 128, 127), (16_384, 8, 127), (65_535, 3, 127), (70, 128, 128)] {
-        for (is_ipv4, is_banned) in [(true, false), (true, true), (false, false), (false, true)] {
+        for (is_ipv4, is_banned) in KINDS {
             let to = if is_banned { banned } else { to };
             let mut counter = Counter::with(smallest(16), own_policy());
             let (kind, packet) = packet(&to(1, is_ipv4));
@@ -420,10 +428,7 @@ fn what_a_slot_has_counted_is_carried_before_it_runs_over() {
             assert_eq!(drained.totals.seen, expected);
             if is_banned {
                 assert_eq!(of(&drained, Outcome::Banned), expected);
-                let [(_, counts)] = drained.bans[..] else {
-                    panic!("one ban is met: {:?}", drained.bans)
-                };
-                assert_eq!(counts, expected);
+                assert_eq!(only_ban(&drained).1, expected);
                 continue;
             }
             assert_eq!(of(&drained, Outcome::Counted), expected);

@@ -59,6 +59,18 @@ fn v6(next: u8, payload: &[u8]) -> Vec<u8> {
     ethernet(IPV6, &ipv6(OWN6, TO6, next, payload))
 }
 
+/// A fragment, which needs not be one of UDP.
+fn part(protocol: u8, offset: u16, more: bool, payload: &[u8]) -> Vec<u8> {
+    let mut packet = ipv4_fragment(OWN4, TO4, offset, more, payload);
+    packet[9] = protocol;
+    ethernet(IPV4, &packet)
+}
+
+/// To a banned destination.
+fn banned(port: u16) -> Vec<u8> {
+    ethernet(IPV4, &ipv4(OWN4, "203.0.113.1", TCP, &segment(port, ACK)))
+}
+
 /// Runs each packet as the first of a generation, and behind others of its kind, which the program has a short way for.
 #[track_caller]
 fn check(policy: PolicySet, rows: Vec<(&str, Vec<u8>, Outcome)>) {
@@ -89,15 +101,9 @@ fn what_leaves_from_a_served_port_is_served() {
         IPV4,
         &ipv4_with_options(OWN4, TO4, TCP, &[1; 8], &segment(443, ACK)),
     );
-    let fragment = |protocol, offset, more, payload: &[u8]| {
-        let mut packet = ipv4_fragment(OWN4, TO4, offset, more, payload);
-        packet[9] = protocol;
-        ethernet(IPV4, &packet)
-    };
-    let udp_part = |offset, more| fragment(UDP, offset, more, &datagram([51_820, 9], &[0; 24]));
-    let tcp_part = |offset, more| fragment(TCP, offset, more, &segment(443, ACK));
+    let udp_part = |offset, more| part(UDP, offset, more, &datagram([51_820, 9], &[0; 24]));
+    let tcp_part = |offset, more| part(TCP, offset, more, &segment(443, ACK));
     let foreign = ethernet(IPV4, &ipv4("198.18.0.2", TO4, TCP, &segment(443, ACK)));
-    let banned = |port| ethernet(IPV4, &ipv4(OWN4, "203.0.113.1", TCP, &segment(port, ACK)));
     check(
         serving(&[443, 8080, 0xffff], &[51_820, 0]),
         vec![
@@ -209,9 +215,6 @@ fn what_leaves_from_an_own_source_that_is_not_usual_is_served_and_looked_at_too(
     };
     others(&mut counter);
     counter.drain();
-    let mut later = ipv4_fragment(OWN4, TO4, 0x100, false, &segment(443, ACK));
-    later[9] = TCP;
-    let banned = |port| ethernet(IPV4, &ipv4(OWN4, "203.0.113.1", TCP, &segment(port, ACK)));
     let behind = |payload: &[u8]| v6(HOP_BY_HOP, &extension(TCP, &[1; 6], payload));
     // Whether each packet opens a connection is the last of a row.
     let rows = [
@@ -227,7 +230,12 @@ fn what_leaves_from_an_own_source_that_is_not_usual_is_served_and_looked_at_too(
         ("behind hop by hop", behind(&segment(443, ACK)), Served, false),
         ("a port that is not", v4(TCP, &segment(444, ACK)), Counted, false),
         ("over ipv6", v6(TCP, &segment(444, ACK)), Counted, false),
-        ("a later fragment", ethernet(IPV4, &later), Counted, false),
+        (
+            "a later fragment",
+            part(TCP, 0x100, false, &segment(443, ACK)),
+            Counted,
+            false,
+        ),
         ("to a banned destination", banned(443), Served, false),
         ("the same from another port", banned(444), Banned, false),
         ("syn", v4(TCP, &segment(444, SYN)), Counted, true),

@@ -96,14 +96,13 @@ fn in_turn<const N: usize>(
     sender: &Sender,
     rounds: usize,
     packets: usize,
-) -> Vec<Series> {
-    let mut series: Vec<Series> = Vec::new();
+) -> [Series; N] {
+    let mut series = [const { ("", Vec::new()) }; N];
     for round in 0..rounds {
         let mut candidates = load();
         for candidate in &mut candidates {
             candidate.warm_up(sender);
         }
-        series.resize_with(N, || ("", Vec::new()));
         for (candidate, (name, ns)) in candidates.iter_mut().zip(&mut series) {
             *name = candidate.name;
             ns.push(candidate.measure(sender, round * packets, packets));
